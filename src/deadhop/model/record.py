@@ -32,10 +32,16 @@ NOWHERE = Source("(model)")
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One typed fact read from evidence. ``time`` is in seconds since the Unix epoch where the evidence says it."""
+    """One typed fact read from evidence.
+
+    ``time`` is in seconds since the Unix epoch where the evidence says it. ``where`` names the place that the
+    fact was collected in (a host, a ``pid 4711`` or ``netns NAME`` entered before, a ``namespace/pod``), empty
+    where the evidence does not say.
+    """
 
     source: Source = NOWHERE
     time: float | None = None
+    where: str = ""
 
 
 class Problem(Record, frozen=True, kw_only=True):

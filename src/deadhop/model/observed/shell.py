@@ -1,0 +1,29 @@
+"""Terminal sessions: which command was run where."""
+
+from __future__ import annotations
+
+from deadhop.model.record import Record
+
+
+class CommandRun(Record, frozen=True, kw_only=True):
+    """A command line seen in a transcript.
+
+    ``argv`` is the effective command, with ``sudo``, ``kubectl exec … --`` and pipes taken off; ``line`` is what
+    was typed. ``filters`` are the commands behind pipes. A command quoted in a sentence is ``quoted`` and proves
+    nothing but intent.
+    """
+
+    line: str
+    argv: tuple[str, ...] = ()
+    filters: tuple[str, ...] = ()
+    quoted: bool = False
+
+    @property
+    def program(self) -> str:
+        return self.argv[0].rsplit("/", 1)[-1] if self.argv else ""
+
+
+class Remark(Record, frozen=True, kw_only=True):
+    """A comment line that labels what follows (``# before``, ``--- working build ---``)."""
+
+    text: str
