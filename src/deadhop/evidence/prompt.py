@@ -1,0 +1,247 @@
+"""Command lines in transcripts: prompts of many shells, aliases, wrappers.
+
+``parse`` says whether a line is a command line and what it runs. A line with a shell prompt is one; a line
+without a prompt is one only if it starts with a known program and reads like a command, not like a sentence.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import msgspec
+
+_NAMES = """
+kubectl k kg kgp oc ip sysctl cat nsenter systemd-cgls route journal journalctl dmesg tcpdump dig nslookup host
+curl wget ping ping6 nc ncat telnet iptables iptables-save ip6tables ip6tables-save iptables-legacy
+iptables-legacy-save nft conntrack cilium cilium-dbg cilium-agent hubble istioctl linkerd calicoctl bridge ethtool
+ss netstat traceroute tracepath mtr crictl ctr docker helm ls grep tail head echo sudo getent openssl grpcurl pwru
+bpftool service systemctl lsmod modprobe awk watch arp arping env printenv resolvectl systemd-resolve uname wg
+tshark ipset networkctl nmcli nstat iperf iperf3 minikube kind k3s talosctl export vi vim ps pgrep find kdig drill
+getcap nmap aws az gcloud eksctl kinit pip python python3 sh bash exec exit node go
+"""
+PROGRAMS = frozenset(_NAMES.split())
+_ALIAS = {
+    "k": ("kubectl",),
+    "oc": ("kubectl",),
+    "kg": ("kubectl", "get"),
+    "kgp": ("kubectl", "get", "pods"),
+    "journal": ("journalctl",),
+}
+
+# What may stand before a command. Each needs its sigil; `#` and `>` alone are too weak and need a known program.
+_STRONG = (
+    re.compile(r"^\s*\(?[\w.-]+\)?\s*[\w.-]+@[\w.-]+[:\s]?\s*[~/\w.-]*\s?[$#%»❯➜▶>]+\s*(?P<cmd>\S.*)$"),
+    re.compile(r"^\s*[\w.-]+@[\w.-]+[:\s]?\s*[~/\w.-]*\s?[$#%»❯➜▶>]+\s*(?P<cmd>\S.*)$"),
+    re.compile(r"^\s*\[[\w.@:~ /-]+\]\s?[~\w/]*\s?[$#]\s?(?P<cmd>\S.*)$"),
+    re.compile(r"^\s*~[\w/.-]*\s?[$#»❯➜▶>]+\s*(?P<cmd>\S.*)$"),
+    re.compile(r"^\s*~?:?/[\w/.-]*\s?[$#]\s+(?P<cmd>\S.*)$"),
+)
+_WEAK = (
+    re.compile(r"^\s*(?:[$❯➜»▶λ]+|%)\s*(?P<cmd>\S.*)$"),
+    re.compile(r"^\s*(?:[\w.-]+)?[#>]\s*(?P<cmd>\S.*)$"),
+    re.compile(r"^\s*~[\w/.-]*\s+(?P<cmd>[\w-]+(?:\s.*)?)$"),
+    re.compile(r"^\s*~?:?[\w/.~-]*[#$]\s*(?P<cmd>\S.*)$"),
+)
+_WORD = re.compile(r"^[A-Za-z][a-z']*[,.;:]?$")
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """A command line: what was typed, the effective command, where it ran, the filters behind pipes."""
+
+    line: str
+    argv: tuple[str, ...]
+    filters: tuple[str, ...] = ()
+    host: str = ""
+    where: str | None = None
+    enters: bool = False
+
+
+def parse(line: str) -> Command | None:
+    """The command on ``line``, or None where the line is not a command line."""
+    if len(line) > 4096 or not line.strip():
+        return None
+    for pattern in _STRONG:
+        if match := pattern.match(line):
+            command = _command(match["cmd"], line)
+            if command and (_known(command.argv) or _plausible(command.argv)):
+                return msgspec.structs.replace(command, host=_host(line))
+    for pattern in _WEAK:
+        if match := pattern.match(line):
+            command = _command(match["cmd"], line)
+            if command and _known(command.argv) and not _sentence(command.argv):
+                return command
+    command = _command(line.strip(), line)
+    if (
+        command
+        and _known(command.argv)
+        and len(command.argv) > 1
+        and not _sentence(command.argv)
+        and _shaped(command)
+    ):
+        return command
+    return None
+
+
+def _host(line: str) -> str:
+    match = re.match(r"^\s*\[?[\w.-]+@([\w.-]+)", line)
+    return match[1] if match else ""
+
+
+def _known(argv: tuple[str, ...]) -> bool:
+    return bool(argv) and argv[0].rsplit("/", 1)[-1] in PROGRAMS
+
+
+def _plausible(argv: tuple[str, ...]) -> bool:
+    return bool(re.fullmatch(r"[./\w-]{2,40}", argv[0])) and not _sentence(argv)
+
+
+def _shaped(command: Command) -> bool:
+    """A command without a prompt: at least one option, path, pipe, address or subcommand, and no sentence."""
+    rest = command.argv[1:]
+    if command.argv[0] in (
+        "host",
+        "ping",
+        "service",
+        "find",
+        "watch",
+        "exec",
+        "go",
+        "node",
+        "export",
+        "route",
+        "env",
+        "head",
+        "tail",
+        "kind",
+        "bridge",
+        "sh",
+        "bash",
+    ):
+        return any(a.startswith("-") or "." in a or "/" in a for a in rest)
+    return any(re.search(r"[-./:=@]", a) for a in rest) or len(rest) <= 3
+
+
+def _sentence(argv: tuple[str, ...]) -> bool:
+    """Whether the words behind the program read as a sentence: a run of plain words, or a closing full stop."""
+    run = longest = 0
+    for word in argv[1:]:
+        run = run + 1 if _WORD.match(word) else 0
+        longest = max(longest, run)
+    return longest >= 5 or (len(argv) > 3 and argv[-1].endswith((".", ":")) and longest >= 2)
+
+
+def _command(text: str, line: str) -> Command | None:
+    first, *filters = _split_pipes(text)
+    try:
+        words = shlex.split(first, comments=True)
+    except ValueError:
+        words = first.split()
+    where: str | None = None
+    enters = False
+    for _ in range(6):
+        while words and re.match(r"^[A-Z_][A-Z0-9_]*=\S*$", words[0]):
+            words = words[1:]
+        if not words:
+            return None
+        if words[0] in ("sudo", "time", "watch", "strace", "timeout", "exec") and len(words) > 1:
+            words = words[1:]
+            while words and (words[0].startswith("-") or words[0].replace(".", "").isdigit()):
+                words = words[1:]
+            continue
+        if words[0] in _ALIAS:
+            words = [*_ALIAS[words[0]], *words[1:]]
+        if words[0] == "kubectl" and "exec" in words[1:6]:
+            where, words = _kubectl_exec(words)
+            enters = not words or words[0].rsplit("/", 1)[-1] in ("bash", "sh", "ash")
+            if not words:
+                words = ["bash"]
+            continue
+        if words[0].rsplit("/", 1)[-1] == "nsenter":
+            where, words = _nsenter(words)
+            enters = not words or words[0].rsplit("/", 1)[-1] in ("bash", "sh", "ash")
+            if not words:
+                words = ["bash"]
+            continue
+        if words[:3] == ["ip", "netns", "exec"] and len(words) > 4:
+            where, words = f"netns {words[3]}", words[4:]
+            continue
+        break
+    if not words:
+        return None
+    return Command(
+        line=line.strip(),
+        argv=tuple(words),
+        filters=tuple(f.strip() for f in filters),
+        where=where,
+        enters=enters,
+    )
+
+
+def _split_pipes(text: str) -> list[str]:
+    parts: list[str] = []
+    quote = ""
+    current = ""
+    for c in text:
+        if quote:
+            quote = "" if c == quote else quote
+        elif c in "'\"":
+            quote = c
+        elif c == "|":
+            parts.append(current)
+            current = ""
+            continue
+        current += c
+    return [*parts, current]
+
+
+def _kubectl_exec(words: list[str]) -> tuple[str, list[str]]:
+    rest = words[words.index("exec") + 1 :]
+    front = words[: words.index("exec")]
+    namespace = pod = ""
+    options = [*front[1:]]
+    command: list[str] = []
+    if "--" in rest:
+        cut = rest.index("--")
+        options += rest[:cut]
+        command = rest[cut + 1 :]
+    else:
+        options += rest
+    i = 0
+    while i < len(options):
+        word = options[i]
+        if word in ("-n", "--namespace") and i + 1 < len(options):
+            namespace = options[i + 1]
+            i += 1
+        elif word.startswith("--namespace="):
+            namespace = word.partition("=")[2]
+        elif word in ("-c", "--container", "--context") and i + 1 < len(options):
+            i += 1
+        elif not word.startswith("-"):
+            if pod:
+                command = [w for w in options[i:] if w != "--"]
+                break
+            pod = word
+        i += 1
+    pod = pod.removeprefix("pod/")
+    return (f"{namespace}/{pod}" if namespace else pod), command
+
+
+def _nsenter(words: list[str]) -> tuple[str, list[str]]:
+    where = ""
+    i = 1
+    while i < len(words):
+        word = words[i]
+        if word in ("-t", "--target") and i + 1 < len(words):
+            where = f"pid {words[i + 1]}"
+            i += 1
+        elif word.startswith("--target="):
+            where = f"pid {word.partition('=')[2]}"
+        elif re.match(r"-t\d+$", word):
+            where = f"pid {word[2:]}"
+        elif word.startswith("--net="):
+            where = f"netns {word.partition('=')[2].rsplit('/', 1)[-1]}"
+        elif not word.startswith("-"):
+            break
+        i += 1
+    return where, words[i:]
