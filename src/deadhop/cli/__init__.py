@@ -1,0 +1,80 @@
+"""The command line: one file per command, imported only when it is called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from deadhop import __version__
+
+#: Command name to its one-line help. The module ``deadhop.cli.<name>`` has a click command ``command``.
+COMMANDS: dict[str, str] = {
+    "diagnose": "Find the hop where a connection dies, from whatever evidence there is.",
+    "path": "Walk flows through the model without diagnosing.",
+    "explain": "Explain a cause.",
+    "causes": "List the knowledge base.",
+    "demo": "Diagnose five cases whose evidence ships with deadhop.",
+    "eval": "Diagnose labelled incidents and print what was hit and missed.",
+    "lab": "Check the models against the real kernel and the real Envoy.",
+    "completion": "Print a completion script for your shell.",
+    "version": "Print the version.",
+}
+
+
+class _Lazy(click.Group):
+    """A group that imports a command's module only when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        loaded = import_module(f"deadhop.cli.{cmd_name}").command
+        assert isinstance(loaded, click.Command)
+        return loaded
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+EXAMPLES = """\b
+Examples:
+  deadhop diagnose bundle.tar.gz          a colleague's bundle
+  kubectl describe pod web | deadhop diagnose -
+  deadhop explain rp-filter-overwritten-by-systemd-sysctl
+"""
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXAMPLES)
+@click.version_option(__version__, "-V", "--version", prog_name="deadhop")
+def group() -> None:
+    """deadhop finds the hop where a Kubernetes connection dies, shows the evidence, and proves the fix before
+    anyone applies it."""
+
+
+def main() -> None:
+    """The console script. Exit status: 0 healthy, 1 findings, 2 usage, 3 insufficient, 4 internal error, 130
+    interrupted."""
+    name = "kubectl deadhop" if os.path.basename(sys.argv[0]).startswith("kubectl") else "deadhop"
+    try:
+        sys.exit(group.main(prog_name=name, standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get("DEADHOP_DEBUG"):
+            raise
+        print(f"deadhop: internal error: {type(error).__name__}: {error}", file=sys.stderr)
+        print("Set DEADHOP_DEBUG=1 for the traceback, and please report it.", file=sys.stderr)
+        sys.exit(4)

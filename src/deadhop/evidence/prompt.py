@@ -59,7 +59,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse(line: str) -> Command | None:
     """The command on ``line``, or None where the line is not a command line."""
-    if len(line) > 4096 or not line.strip():
+    if len(line) > 4096 or not line.strip() or line.startswith("#!"):
         return None
     for pattern in _STRONG:
         if match := pattern.match(line):

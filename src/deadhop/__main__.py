@@ -1,0 +1,5 @@
+"""``python -m deadhop``."""
+
+from deadhop.cli import main
+
+main()

@@ -1,0 +1,100 @@
+"""``cilium-dbg monitor``: drops (``xx drop (Reason) flow …``), trace lines (``-> stack flow …``) and identity lists."""
+
+from __future__ import annotations
+
+import re
+
+from deadhop.evidence.fields import host_port
+from deadhop.evidence.format import Context, LineFormat, Lines
+from deadhop.model.observed.policy import CiliumEvent, CiliumIdentity
+from deadhop.model.record import Record
+
+_DROP = re.compile(
+    r"^\s*xx drop \((?P<reason>[^)]*)\)(?: to endpoint (?P<ep>\d+))? flow (?P<flow>0x[0-9a-f]+)(?P<rest>.*)$"
+)
+_TRACE = re.compile(
+    r"^\s*(?P<dir>->|<-) (?P<point>stack|endpoint \d+|overlay|network|proxy port \d+|host from flow|\S+)(?: flow (?P<flow>0x[0-9a-f]+))?\s*,?(?P<rest>.*identity.*)$"
+)
+_IDENTITY = re.compile(r"identity (?P<src>[\w-]+)->(?P<dst>[\w-]+)")
+_ADDRESS = re.compile(
+    r": (?P<src>\[?[0-9a-fA-F:.]+\]?(?::\d+)?) -> (?P<dst>\[?[0-9a-fA-F:.]+\]?(?::\d+)?)\s*(?P<proto>[a-zA-Z0-9]+)?(?P<flags>.*)$"
+)
+_STATE = re.compile(r"state (?P<state>\w+)")
+_DEV = re.compile(r"ifindex (?P<dev>\S+?),? ")
+_LIST = re.compile(r"^\s*(?P<id>\d{1,10})\s{2,}(?P<label>(?:k8s|cidr|reserved|fqdn|any|container):\S*)\s*$")
+_MORE = re.compile(r"^\s{4,}(?P<label>(?:k8s|cidr|reserved|fqdn|any|container):\S*)\s*$")
+_IPCACHE = re.compile(r"^\s*(?P<prefix>[0-9a-fA-F.:]+/\d+)\s+identity=(?P<id>\d+)")
+
+
+def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    line = lines.text[i]
+    if match := _DROP.match(line):
+        return i + 1, [
+            _event(lines, i, context, match["rest"], "DROPPED", match["reason"], match["ep"] or "")
+        ]
+    if match := _TRACE.match(line):
+        return i + 1, [_event(lines, i, context, match["rest"], "FORWARDED", "", match["point"])]
+    if match := _IPCACHE.match(line):
+        return i + 1, [
+            CiliumIdentity(
+                source=lines.source(i), where=context.where, identity=match["id"], prefix=match["prefix"]
+            )
+        ]
+    if match := _LIST.match(line):
+        labels = [match["label"]]
+        start = i
+        i += 1
+        while i < len(lines.text) and (more := _MORE.match(lines.text[i])):
+            labels.append(more["label"])
+            i += 1
+        prefix = next((label.partition(":")[2] for label in labels if label.startswith("cidr:")), "")
+        return i, [
+            CiliumIdentity(
+                source=lines.source(start, i - 1),
+                where=context.where,
+                identity=match["id"],
+                labels=tuple(labels),
+                prefix=prefix,
+            )
+        ]
+    return i, []
+
+
+def _event(
+    lines: Lines, i: int, context: Context, rest: str, verdict: str, reason: str, endpoint: str
+) -> CiliumEvent:
+    identity, address, state, dev = (
+        _IDENTITY.search(rest),
+        _ADDRESS.search(rest),
+        _STATE.search(rest),
+        _DEV.search(rest),
+    )
+    src, sport = host_port(address["src"]) if address else ("", None)
+    dst, dport = host_port(address["dst"]) if address else ("", None)
+    return CiliumEvent(
+        source=lines.source(i),
+        where=context.where,
+        verdict=verdict,
+        reason=reason,
+        src_identity=identity["src"] if identity else "",
+        dst_identity=identity["dst"] if identity else "",
+        src=src,
+        sport=sport,
+        dst=dst,
+        dport=dport,
+        proto=(address["proto"] or "").lower() if address else "",
+        endpoint=endpoint.removeprefix("endpoint "),
+        dev=dev["dev"] if dev else "",
+        state=state["state"] if state else "",
+        text=lines.text[i].strip(),
+    )
+
+
+FORMAT = LineFormat(
+    "cilium-monitor",
+    re.compile(
+        r"^\s*(?:xx drop \(|(?:->|<-) .*identity |\d+\s{2,}(?:k8s|cidr|reserved|fqdn):|[0-9a-fA-F.:]+/\d+\s+identity=)"
+    ),
+    _read,
+    priority=18,
+)

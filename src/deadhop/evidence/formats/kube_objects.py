@@ -1,0 +1,266 @@
+"""Kubernetes manifests, JSON or YAML: single, ``List``, and the pieces that people paste of one.
+
+A piece without ``kind`` is recognised by the fields that only one kind has (``clusterIP`` of a Service, ``subsets``
+of Endpoints). ConfigMaps are opened: a Corefile, an Istio mesh configuration and Cilium options become records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from deadhop.evidence import safe_yaml
+from deadhop.evidence.fields import integer, rfc3339
+from deadhop.evidence.format import Context, Locate, ValueFormat
+from deadhop.model.observed.dns import CorefileText
+from deadhop.model.observed.kube import (
+    CLASS_OF_KIND,
+    Endpoints,
+    Event,
+    KubeObject,
+    Pod,
+    Secret,
+    Service,
+    ServicePort,
+)
+from deadhop.model.observed.policy import CiliumOption
+from deadhop.model.record import Problem, Record
+
+#: Fields that give away the kind of a piece without ``kind``: all must be there.
+_GIVEAWAY: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset({"subsets"}), "Endpoints"),
+    (frozenset({"endpoints", "addressType"}), "EndpointSlice"),
+    (frozenset({"podSelector"}), "NetworkPolicy"),
+    (frozenset({"endpointSelector"}), "CiliumNetworkPolicy"),
+    (frozenset({"clusterIP"}), "Service"),
+    (frozenset({"ports", "selector"}), "Service"),
+    (frozenset({"containers"}), "Pod"),
+    (frozenset({"mtls"}), "PeerAuthentication"),
+    (frozenset({"trafficPolicy"}), "DestinationRule"),
+)
+
+
+def _match(value: Any) -> bool:
+    if isinstance(value, list):
+        return bool(value) and all(
+            isinstance(v, dict) and "kind" in v and ("metadata" in v or "spec" in v) for v in value[:5]
+        )
+    if not isinstance(value, dict):
+        return False
+    if isinstance(value.get("kind"), str) and (
+        value.keys() & {"apiVersion", "metadata", "spec", "items", "subsets", "data", "endpoints"}
+    ):
+        return True
+    return bool(_guess(value))
+
+
+def _guess(value: dict[str, Any]) -> str:
+    spec = value.get("spec") if isinstance(value.get("spec"), dict) else value
+    assert isinstance(spec, dict)
+    keys = spec.keys()
+    for fields, kind in _GIVEAWAY:
+        if fields <= keys:
+            return kind
+    ports = spec.get("ports")
+    if (
+        isinstance(ports, list)
+        and ports
+        and all(isinstance(p, dict) and "port" in p and ("targetPort" in p or "protocol" in p) for p in ports)
+    ):
+        return "Service"
+    return ""
+
+
+def _read(value: Any, locate: Locate, context: Context) -> Iterable[Record]:
+    if isinstance(value, list):
+        for i, item in enumerate(value):
+            yield from _object(item, locate.inside(str(i)), context)
+        return
+    items = value.get("items")
+    if str(value.get("kind", "")).endswith("List") and isinstance(items, list):
+        for i, item in enumerate(items):
+            if isinstance(item, dict):
+                item.setdefault("kind", str(value["kind"]).removesuffix("List"))
+                yield from _object(item, locate.inside(f"items/{i}"), context)
+        return
+    yield from _object(value, locate, context)
+
+
+def text(value: Any) -> str:
+    return "" if value is None or isinstance(value, (dict, list)) else str(value)
+
+
+def pairs(value: Any) -> tuple[tuple[str, str], ...]:
+    """A string map as sorted pairs; anything else is empty."""
+    return tuple(sorted((str(k), text(v)) for k, v in value.items())) if isinstance(value, dict) else ()
+
+
+def _dict(value: Any, *path: str) -> dict[str, Any]:
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[dict[str, Any]]:
+    return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
+
+
+def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
+    if not isinstance(value, dict):
+        yield Problem(source=locate(), kind="damaged", text="not an object")
+        return
+    kind = text(value.get("kind")) or _guess(value)
+    if not value.get("kind") and not isinstance(value.get("spec"), dict):
+        value = (
+            {
+                "kind": kind,
+                "metadata": value.get("metadata") or {},
+                "spec": {k: v for k, v in value.items() if k != "metadata"},
+            }
+            if kind not in ("Endpoints", "EndpointSlice")
+            else {**value, "kind": kind}
+        )
+    meta = _dict(value, "metadata")
+    common: dict[str, Any] = {
+        "source": locate(),
+        "where": context.where,
+        "kind": kind,
+        "name": text(meta.get("name")) or text(value.get("name")),
+        "namespace": text(meta.get("namespace")),
+        "api_version": text(value.get("apiVersion")),
+        "labels": pairs(meta.get("labels")),
+        "raw": value,
+    }
+    build = _BUILDERS.get(kind)
+    if kind == "Event":
+        yield _event(value, locate)
+        return
+    if kind == "Secret":
+        value = {k: v for k, v in value.items() if k not in ("data", "stringData")}
+        yield Secret(**{**common, "raw": value})
+        return
+    yield build(common, value) if build else CLASS_OF_KIND.get(kind, KubeObject)(**common)
+    if kind == "ConfigMap":
+        yield from _config_map(common, value, locate)
+
+
+def _pod(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
+    spec, status = _dict(value, "spec"), _dict(value, "status")
+    statuses = _list(status.get("containerStatuses"))
+    ready = (sum(1 for s in statuses if s.get("ready")), len(statuses)) if statuses else None
+    return Pod(
+        **common,
+        ip=text(status.get("podIP")),
+        node=text(spec.get("nodeName")),
+        ready=ready,
+        phase=text(status.get("phase")),
+        host_network=bool(spec.get("hostNetwork")) if "containers" in spec or "hostNetwork" in spec else None,
+        uid=text(_dict(value, "metadata").get("uid")),
+    )
+
+
+def _service(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
+    spec = _dict(value, "spec")
+    ports = tuple(
+        ServicePort(
+            port=number,
+            name=text(p.get("name")),
+            protocol=text(p.get("protocol")) or "TCP",
+            target=p.get("targetPort") if isinstance(p.get("targetPort"), (int, str)) else None,
+            node_port=integer(text(p.get("nodePort"))),
+            app_protocol=text(p.get("appProtocol")),
+        )
+        for p in _list(spec.get("ports"))
+        if (number := integer(text(p.get("port")))) is not None
+    )
+    selector = spec.get("selector")
+    return Service(
+        **common,
+        cluster_ip=text(spec.get("clusterIP")) if spec.get("clusterIP") is not None else "",
+        type=text(spec.get("type")),
+        ports=ports,
+        selector=pairs(selector) if isinstance(selector, dict) else None,
+    )
+
+
+def _endpoints(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
+    ready: list[str] = []
+    not_ready: list[str] = []
+    numbers: list[int] = []
+    for subset in _list(value.get("subsets")):
+        ports = [n for p in _list(subset.get("ports")) if (n := integer(text(p.get("port")))) is not None]
+        numbers += ports
+        for key, into in (("addresses", ready), ("notReadyAddresses", not_ready)):
+            for address in _list(subset.get(key)):
+                into += [f"{text(address.get('ip'))}:{p}" for p in ports] or [text(address.get("ip"))]
+    ports = [n for p in _list(value.get("ports")) if (n := integer(text(p.get("port")))) is not None]
+    numbers += ports
+    for endpoint in _list(value.get("endpoints")):
+        into = not_ready if _dict(endpoint, "conditions").get("ready") is False else ready
+        for address in endpoint.get("addresses") or ():
+            into += [f"{text(address)}:{p}" for p in ports] or [text(address)]
+    labels = dict(common["labels"])
+    return Endpoints(
+        **common,
+        service=labels.get("kubernetes.io/service-name", common["name"]),
+        ready=tuple(ready),
+        not_ready=tuple(not_ready),
+        ports=tuple(dict.fromkeys(numbers)),
+    )
+
+
+_BUILDERS = {"Pod": _pod, "Service": _service, "Endpoints": _endpoints, "EndpointSlice": _endpoints}
+
+
+def _event(value: dict[str, Any], locate: Locate) -> Event:
+    about = _dict(value, "involvedObject") or _dict(value, "regarding")
+    when = text(value.get("lastTimestamp")) or text(value.get("eventTime"))
+    return Event(
+        source=locate(),
+        time=rfc3339(when) if when else None,
+        type=text(value.get("type")),
+        reason=text(value.get("reason")),
+        namespace=text(about.get("namespace")),
+        object=f"{text(about.get('kind')).lower()}/{text(about.get('name'))}",
+        component=text(_dict(value, "source").get("component")) or text(value.get("reportingComponent")),
+        message=text(value.get("message")) or text(value.get("note")),
+        count=integer(text(value.get("count")), 1) or 1,
+    )
+
+
+def _config_map(common: dict[str, Any], value: dict[str, Any], locate: Locate) -> Iterator[Record]:
+    data = _dict(value, "data")
+    for key, content in data.items():
+        if not isinstance(content, str):
+            continue
+        if (
+            key == "Corefile"
+            or key.endswith((".server", ".override"))
+            or (" {" in content and "forward " in content)
+        ):
+            yield CorefileText(source=locate(f"data/{key}"), text=content, key=str(key))
+        elif common["name"] == "istio" and key == "mesh":
+            try:
+                mesh = safe_yaml.load(content)
+            except safe_yaml.YamlProblem as problem:
+                yield Problem(source=locate(f"data/{key}"), kind="damaged", text=str(problem))
+                continue
+            yield from options(mesh, locate.inside(f"data/{key}"))
+        elif common["name"] in ("cilium-config", "kube-proxy-config", "kube-proxy"):
+            yield CiliumOption(source=locate(f"data/{key}"), key=str(key), value=content)
+
+
+def options(value: Any, locate: Locate, prefix: str = "") -> Iterator[CiliumOption]:
+    """A nested settings document (Helm values, mesh config) as dotted keys."""
+    if not isinstance(value, dict):
+        return
+    for key, below in value.items():
+        dotted = f"{prefix}.{key}" if prefix else str(key)
+        if isinstance(below, dict):
+            yield from options(below, locate.inside(str(key)), dotted)
+        elif isinstance(below, (str, int, float, bool)):
+            shown = str(below).lower() if isinstance(below, bool) else str(below)
+            yield CiliumOption(source=locate(str(key)), key=dotted, value=shown)
+
+
+FORMAT = ValueFormat("kube-objects", _match, _read, priority=20)

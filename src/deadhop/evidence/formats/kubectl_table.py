@@ -1,0 +1,131 @@
+"""``kubectl get`` tables: pods, services, endpoints, nodes, events; with or without ``-o wide`` and ``-A``."""
+
+from __future__ import annotations
+
+import re
+
+from deadhop.evidence.fields import integer, is_ip
+from deadhop.evidence.format import Context, LineFormat, Lines
+from deadhop.evidence.formats.probes import probe_failure
+from deadhop.model.observed.kube import Endpoints, Event, KubeObject, Pod, Service, ServicePort
+from deadhop.model.record import Record
+
+_HEADER = re.compile(
+    r"^\s*(?:NAMESPACE\s+)?(?:NAME|LAST SEEN|ENDPOINT)\s{2,}\S|^\s*NAME\s+(?:READY|TYPE|STATUS|ENDPOINTS|HOSTS|CLASS|DATA)\b|^\s*NAMESPACE\s+(?:NAME|LAST SEEN)\b"
+)
+_POD_ROW = re.compile(
+    r"^\s*(?:(?P<ns>[a-z0-9-]+)\s+)?(?P<name>[a-z0-9][a-z0-9.-]+)\s+(?P<ready>\d+/\d+)\s+(?P<status>[A-Z][\w:.]+)\s+(?P<restarts>\d+(?: \([^)]*\))?)\s+(?P<age>\w+)(?:\s+(?P<ip>[0-9a-f.:]+|<none>)\s+(?P<node>\S+))?"
+)
+_SERVICE_ROW = re.compile(
+    r"^\s*(?:(?P<ns>[a-z0-9-]+)\s+)?(?P<name>[a-z0-9][a-z0-9.-]+)\s+(?P<type>ClusterIP|NodePort|LoadBalancer|ExternalName)\s+(?P<ip>\S+)\s+(?P<ext>\S+)\s+(?P<ports>\S+)\s+(?P<age>\w+)"
+)
+_PORT = re.compile(r"^(\d+)(?::(\d+))?/(TCP|UDP|SCTP)$")
+_START = re.compile(
+    r"^\s*(?:NAMESPACE\s|NAME\s|LAST SEEN\s)|\s\d+/\d+\s+[A-Z]\w+\s+\d+|\s(?:ClusterIP|NodePort|LoadBalancer|ExternalName)\s"
+)
+
+
+def _columns(header: str) -> list[tuple[str, int]]:
+    return [(m.group().strip(), m.start()) for m in re.finditer(r"\S+(?: \S+)*", header)]
+
+
+def _cells(columns: list[tuple[str, int]], line: str) -> dict[str, str]:
+    cells: dict[str, str] = {}
+    for k, (name, at) in enumerate(columns):
+        end = columns[k + 1][1] if k + 1 < len(columns) else None
+        cells[name] = line[at:end].strip()
+    return cells
+
+
+def _namespace(context: Context) -> str:
+    argv = context.command.argv if context.command else ()
+    for i, word in enumerate(argv[:-1]):
+        if word in ("-n", "--namespace"):
+            return argv[i + 1]
+    return next((w.partition("=")[2] for w in argv if w.startswith("--namespace=")), "")
+
+
+def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    text = lines.text
+    start = i
+    records: list[Record] = []
+    namespace = _namespace(context)
+    columns: list[tuple[str, int]] = []
+    if _HEADER.match(text[i]):
+        columns = _columns(text[i])
+        i += 1
+    gap = 0
+    while i < len(text) and gap < 2:
+        line = text[i]
+        if not line.strip() or line.strip() == "...":
+            if not line.strip():
+                break
+            gap += 1
+            i += 1
+            continue
+        record = _row(lines, i, line, columns, namespace)
+        if record is None:
+            break
+        records.append(record)
+        gap = 0
+        i += 1
+    if not records and not columns:
+        return start, []
+    return i, records
+
+
+def _row(lines: Lines, i: int, line: str, columns: list[tuple[str, int]], namespace: str) -> Record | None:
+    names = {name for name, _at in columns}
+    source = lines.source(i)
+    if match := _POD_ROW.match(line):
+        ready, total = match["ready"].split("/")
+        ip = match["ip"] or ""
+        spaced = "NAMESPACE" in names or not columns
+        return Pod(
+            source=source, kind="Pod", name=match["name"], namespace=(match["ns"] or "") if spaced and match["ns"] else namespace,
+            ip=ip if is_ip(ip) else "", node=(match["node"] or "").replace("<none>", ""), ready=(int(ready), int(total)), phase=match["status"],
+        )  # fmt: skip
+    if match := _SERVICE_ROW.match(line):
+        ports = []
+        for part in match["ports"].split(","):
+            if port := _PORT.match(part):
+                ports.append(ServicePort(port=int(port[1]), node_port=integer(port[2]), protocol=port[3]))
+        return Service(
+            source=source, kind="Service", name=match["name"], namespace=match["ns"] or namespace, type=match["type"],
+            cluster_ip=match["ip"] if is_ip(match["ip"]) or match["ip"] == "None" else "", ports=tuple(ports),
+        )  # fmt: skip
+    if not columns:
+        return None
+    cells = _cells(columns, line)
+    if "ENDPOINTS" in names and "ADDRESSTYPE" not in names:
+        shown = cells.get("ENDPOINTS", "")
+        ready_ = tuple(p.strip() for p in shown.split(",") if p.strip() and p.strip()[0] not in "<+")
+        return Endpoints(
+            source=source, kind="Endpoints", name=cells.get("NAME", ""), namespace=cells.get("NAMESPACE", namespace), service=cells.get("NAME", ""),
+            ready=ready_, ports=tuple(dict.fromkeys(int(p.rpartition(":")[2]) for p in ready_ if p.rpartition(":")[2].split(" ")[0].isdigit())),
+        )  # fmt: skip
+    if {"REASON", "MESSAGE"} <= names:
+        return _event(source_line=line, lines=lines, i=i, cells=cells, namespace=namespace)
+    if "NAME" in names and cells.get("NAME"):
+        kind = "Node" if "ROLES" in names else "Resource"
+        return KubeObject(
+            source=source,
+            kind=kind,
+            name=cells["NAME"],
+            namespace=cells.get("NAMESPACE", namespace),
+            raw={"cells": cells},
+        )
+    return None
+
+
+def _event(*, source_line: str, lines: Lines, i: int, cells: dict[str, str], namespace: str) -> Record:
+    message = cells.get("MESSAGE", "")
+    about = cells.get("OBJECT", "")
+    failure = probe_failure(message or source_line, lines.source(i), pod=about.removeprefix("pod/"))
+    return failure or Event(
+        source=lines.source(i), type=cells.get("TYPE", ""), reason=cells.get("REASON", ""), object=about,
+        namespace=cells.get("NAMESPACE", namespace), message=message,
+    )  # fmt: skip
+
+
+FORMAT = LineFormat("kubectl-table", _START, _read, priority=35)

@@ -1,0 +1,32 @@
+"""Settings of the network components without a manifest around them: Helm values, machine configs, CNI options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from deadhop.evidence.format import Context, Locate, ValueFormat
+from deadhop.evidence.formats.kube_objects import options
+from deadhop.model.record import Record
+
+#: Top-level keys by which such a document is known (Cilium Helm values and cilium-config keys, Talos, Istio).
+KNOWN = frozenset(
+    """autoDirectNodeRoutes bpf endpointRoutes kubeProxyReplacement tunnel tunnelProtocol routingMode ipam ipv4NativeRoutingCIDR
+    enableIPv4Masquerade enable-ipv4-masquerade masquerade install-iptables-rules auto-direct-node-routes
+    native-routing-cidr ipv4-native-routing-cidr kube-proxy-replacement enable-bpf-masquerade hostFirewall encryption
+    hubble operator dnsProxy machine cluster meshConfig global proxy pilot outboundTrafficPolicy enablePolicy socketLB
+    ingress ingressController controller service networkPolicy nodeinit cni eni l7Proxy envoy enableXTSocketFallback
+    installNoConntrackIptablesRules enableCiliumEndpointSlice enable-endpoint-routes monitor-aggregation enable-ipv4
+    enable-node-port cluster-pool-ipv4-cidr policyAuditMode policy-audit-mode""".split()
+)
+
+
+def _match(value: Any) -> bool:
+    return isinstance(value, dict) and "kind" not in value and len(value.keys() & KNOWN) >= 1
+
+
+def _read(value: Any, locate: Locate, context: Context) -> Iterable[Record]:  # noqa: ARG001 - the protocol's shape
+    return options(value, locate)
+
+
+FORMAT = ValueFormat("settings", _match, _read, priority=60)

@@ -1,0 +1,60 @@
+"""Answers and files of a node that are not state: ``ip route get``, sysctl.d files, udev rules, ping."""
+
+from __future__ import annotations
+
+from deadhop.model.record import Record
+
+
+class RouteGet(Record, frozen=True, kw_only=True):
+    """The kernel's own answer to ``ip route get DST``; ``mtu`` in bytes with ``expires`` for a learned exception."""
+
+    dst: str
+    type: str = "unicast"
+    dev: str = ""
+    gateway: str = ""
+    src: str = ""
+    table: str = ""
+    from_: str = ""
+    iif: str = ""
+    mtu: int | None = None
+    expires: bool = False
+
+
+class SysctlSetting(Record, frozen=True, kw_only=True):
+    """One line of a sysctl.d file or ``sysctl.conf``. ``exclude`` is ``-key`` without a value; ``path`` the file on
+    the node where the transcript shows it."""
+
+    key: str
+    value: str = ""
+    path: str = ""
+    ignore_errors: bool = False
+    exclude: bool = False
+
+
+class UdevRule(Record, frozen=True, kw_only=True):
+    """One udev rule: ``match`` and ``assign`` as ``(key, operator, value)``."""
+
+    match: tuple[tuple[str, str, str], ...]
+    assign: tuple[tuple[str, str, str], ...]
+    path: str = ""
+    text: str = ""
+
+
+class Ping(Record, frozen=True, kw_only=True):
+    """A ping run or a note of one. ``size`` is the ICMP payload in bytes; ``ok`` None where not said.
+
+    ``error`` is ``too-long`` (the local stack refused it), ``unreachable``, ``unresolved``, ``lost`` or empty."""
+
+    target: str = ""
+    size: int | None = None
+    df: bool = False
+    ok: bool | None = None
+    error: str = ""
+    text: str = ""
+
+
+class IptablesNote(Record, frozen=True, kw_only=True):
+    """A warning of the iptables tools, such as tables in the other backend."""
+
+    kind: str
+    text: str
