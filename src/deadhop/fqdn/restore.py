@@ -147,7 +147,8 @@ def rules_from_json(saved: Mapping[str, Any]) -> tuple[dict[PortProto, list[Rest
         for item in listed if isinstance(listed, list) else []:
             try:
                 servers = tuple(parse_rule_server(str(ip)) for ip in item.get("IPs") or ())
-                found.setdefault(key, []).append(RestoredRule(expression_from_regex(item["Re"]), servers))
+                rule = RestoredRule(expression_from_regex(item["Re"]), servers)
+                found.setdefault(key, []).append(rule)
             except (PatternError, ValueError, KeyError, TypeError, AttributeError) as error:
                 complaints.append(f"{key}: {error}")
     return found, complaints
