@@ -1,0 +1,1 @@
+"""The Service hop: kinds of Service, their ports and endpoints, and what a ClusterIP translates to."""

@@ -1,0 +1,272 @@
+"""The server's sidecar: the inbound filter chain for what arrives, authorization, and the way to the application.
+
+Reference: istio ``pilot/pkg/networking/core/listener_inbound.go`` (``getFilterChainMatchOptions``,
+``buildInboundListeners``), ``route.go`` (inbound retries) and ``pilot/pkg/security/authz``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from deadhop.hops.mesh.authz import Caller, Decision
+from deadhop.hops.mesh.context import Context
+from deadhop.hops.mesh.farend import Arrival, FarEnd, application, over, reach
+from deadhop.hops.mesh.mesh import Mesh, target_port
+from deadhop.hops.mesh.mtls_server import Mode
+from deadhop.hops.mesh.protocol import AUTO, Family, Protocol
+from deadhop.hops.mesh.replies import VERIFY_FAILED, WRONG_VERSION, connect_cause, reset_reply, tls_cause
+from deadhop.hops.mesh.workload import Workload, captures_inbound
+from deadhop.model.envoy_flags import RBAC_DENIED, UPGRADE_REQUIRED
+from deadhop.model.mesh import LogLine
+
+NO_CHAIN = LogLine(frozenset(("NR",)), "filter_chain_not_found")
+ADMITTED = LogLine(frozenset())
+Chain = Literal["http", "tcp", "none", "rejects"]
+
+
+class InboundPort(msgspec.Struct, frozen=True):
+    """What the sidecar takes a container port to be, and the object that says so."""
+
+    protocol: Protocol
+    decided_by: str
+    declared: bool
+
+
+def inbound_port(mesh: Mesh, pod: Workload, port: int) -> InboundPort:
+    """The protocol of a container port: a Sidecar's ingress, else the oldest Service that targets it, else sniffed."""
+    sidecar = mesh.sidecars.of(pod.namespace, pod.labels)
+    if sidecar is not None and sidecar.ingress and sidecar.meta.namespace == pod.namespace:
+        for listener in sidecar.ingress:
+            if listener.port == port:
+                return InboundPort(listener.protocol, str(sidecar.meta), True)
+        if not mesh.config.merge_ingress_listeners:
+            return InboundPort(AUTO, f"no ingress of {sidecar.meta}", False)
+    for service in mesh.by_pod.get(pod.key, ()):
+        for service_port in service.ports:
+            if target_port(service_port, pod) == port and service_port.protocol.family is not Family.UDP:
+                return InboundPort(service_port.protocol, f"{service.meta} port {service_port.number}", True)
+    return InboundPort(AUTO, "no Service targets the port (InboundPassthroughCluster)", False)
+
+
+def pick_chain(mode: Mode, family: Family, arrival: Arrival, http10: bool) -> Chain:
+    """The inbound filter chain. ``rejects``: a chain terminates the TLS but the sender has no client certificate."""
+    sniffed_http = arrival.payload in ("http/1.1", "http/2") or (arrival.payload == "http/1.0" and http10)
+    if arrival.tls == "none" and arrival.payload != "tls":
+        if mode is Mode.STRICT:
+            return "none"
+        if family is Family.AUTO:
+            return "http" if sniffed_http else "tcp"
+        return "http" if family is Family.HTTP else "tcp"
+    foreign = arrival.tls != "istio"
+    if mode is Mode.DISABLE:
+        return "http" if family is Family.HTTP else "tcp"
+    if foreign:
+        if mode is Mode.STRICT:
+            return "rejects"
+        return "none" if family is Family.HTTP else "tcp"
+    if family is Family.AUTO:
+        return "http" if arrival.http else "tcp"
+    return "http" if family is Family.HTTP else "tcp"
+
+
+def arrive(ctx: Context, arrival: Arrival, ip: str, port: int) -> FarEnd:
+    """A connection arrives at an address that is no Service address."""
+    failed = reach(ctx, ip, port)
+    if failed is not None:
+        return failed
+    pod = ctx.mesh.pod_of(ip)
+    if pod is None:
+        ctx.lacks(f"what listens at {ip}:{port}")
+        ctx.say("network", f"{ip} is the address of no known pod", None)
+    else:
+        captured, why = captures_inbound(pod, port)
+        if captured:
+            return through_sidecar(ctx, arrival, pod, ip, port)
+        ctx.say(
+            f"Pod {pod.key}", f"the application gets the bytes as they are: {why}", function="istio-iptables"
+        )
+    return application(ctx, arrival, pod, ip, port)
+
+
+def through_sidecar(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int) -> FarEnd:
+    """A captured connection meets the pod's sidecar."""
+    found = inbound_port(ctx.mesh, pod, port)
+    server = ctx.mesh.peer.mode(pod.namespace, pod.labels, port)
+    family = found.protocol.family
+    ctx.say(
+        server.decided_by or "PeerAuthentication default",
+        f"mode {server.mode} on port {port} ({server.level} level)",
+        function="ComposePeerAuthentication",
+        mode=server.mode.value,
+    )
+    ctx.say(
+        found.decided_by, f"inbound port {port} is {found.protocol.name}", function="buildInboundListeners"
+    )
+    if arrival.tls == "none" and arrival.payload == "partial-tls":
+        ctx.say(f"sidecar {pod.key}", "the TLS inspector waits for the rest of the hello", False)
+        return FarEnd(kind="silent", mtls=False, server=pod.key)
+    chain = pick_chain(server.mode, family, arrival, pod.http10)
+    name = f"sidecar {pod.key} virtualInbound"
+    if chain == "none":
+        what = "plain text" if arrival.tls == "none" and arrival.payload != "tls" else "this TLS"
+        ctx.say(
+            name,
+            f"no filter chain takes {what} in mode {server.mode}",
+            False,
+            function="filter_chain_not_found",
+        )
+        if arrival.tls != "none":
+            return FarEnd(kind="tls-failed", cause="", log=NO_CHAIN, server=pod.key)
+        return FarEnd(kind="closed", cut=True, log=NO_CHAIN, mtls=False, server=pod.key)
+    if chain == "rejects":
+        ctx.say(name, "the sender presents no client certificate", False, function="SSL handshake")
+        return FarEnd(kind="closed", mtls=False, server=pod.key)
+    if arrival.tls == "istio" and server.mode is not Mode.DISABLE:
+        failed = _handshake(ctx, arrival, pod)
+        if failed is not None:
+            return failed
+    elif arrival.tls != "none" or arrival.payload == "tls":
+        return _tls_meets_plain_chain(ctx, arrival, pod, ip, port, chain, server.mode)
+    ctx.say(name, f"filter chain: {chain}", function="getFilterChainMatchOptions")
+    if chain == "http":
+        return _http(ctx, arrival, pod, ip, port, found.protocol)
+    return _tcp(ctx, arrival, pod, ip, port)
+
+
+def _handshake(ctx: Context, arrival: Arrival, pod: Workload) -> FarEnd | None:
+    """Mesh mutual TLS between two sidecars: the client judges first, then the server."""
+    name = f"mTLS handshake with {pod.key}"
+    if ctx.fact("certificate_other_root", f"sidecar {pod.key}"):
+        ctx.say(name, "the server's certificate is from another root", False)
+        cause = tls_cause(ctx.version, VERIFY_FAILED, VERIFY_ROOT)
+        return FarEnd(kind="tls-failed", cause=cause, server=pod.key)
+    own = f"spiffe://{pod.spiffe(ctx.mesh.config.trust_domain)}"
+    if arrival.sans and own not in arrival.sans:
+        ctx.say(name, f"the server is {own}, the client accepts {', '.join(arrival.sans)}", False)
+        return FarEnd(
+            kind="tls-failed", cause=tls_cause(ctx.version, VERIFY_FAILED, VERIFY_SAN), server=pod.key
+        )
+    if arrival.source and ctx.fact("certificate_other_root", f"sidecar {arrival.source.key}"):
+        ctx.say(name, "the client's certificate is from another root, the server ends the connection", False)
+        return FarEnd(kind="closed", server=pod.key)
+    ctx.say(name, f"established, server {own}")
+    return None
+
+
+VERIFY_ROOT = "verify cert failed: X509_verify_cert: certificate verification error at depth 0: unable to get local issuer certificate"
+VERIFY_SAN = "verify cert failed: SAN matcher"
+
+
+def _tls_meets_plain_chain(
+    ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int, chain: Chain, mode: Mode
+) -> FarEnd:
+    """TLS bytes on a chain that does not terminate them."""
+    if chain == "tcp":
+        ctx.say(f"sidecar {pod.key}", "passes the TLS bytes on to the application")
+        far = application(ctx, arrival, pod, ip, port)
+        return msgspec.structs.replace(far, log=ADMITTED)
+    ctx.say(
+        f"sidecar {pod.key}",
+        f"mode {mode}: the HTTP codec meets TLS bytes",
+        False,
+        function="http1.codec_error",
+    )
+    log = LogLine(frozenset(("DPE",)), "http1.codec_error")
+    cause = tls_cause(ctx.version, WRONG_VERSION)
+    return FarEnd(
+        kind="tls-failed", cause=cause, log=log, server=pod.key, mtls=False if arrival.tls == "none" else None
+    )
+
+
+def _caller(ctx: Context, arrival: Arrival, port: int, http: bool) -> Caller:
+    principal = ""
+    if over(arrival) and arrival.source is not None:
+        principal = arrival.source.spiffe(ctx.mesh.config.trust_domain)
+    return Caller(
+        principal,
+        arrival.source_ip,
+        port,
+        http,
+        arrival.host or "",
+        arrival.method,
+        arrival.path,
+        arrival.headers,
+    )
+
+
+def _authorize(ctx: Context, arrival: Arrival, pod: Workload, port: int, http: bool) -> Decision:
+    decision = ctx.mesh.authz.decide(pod.namespace, pod.labels, _caller(ctx, arrival, port, http))
+    if decision.decided_by is not None:
+        ctx.say(decision.decided_by, decision.text, decision.allowed, function="envoy.filters.http.rbac")
+    if decision.allowed is None:
+        ctx.lacks(f"what {decision.decided_by} decides: {decision.text}")
+    return decision
+
+
+def _http(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int, protocol: Protocol) -> FarEnd:
+    """The inbound HTTP connection manager."""
+    mtls = over(arrival)
+
+    def answer(status: int, body: str, details: str, flags: frozenset[str] = frozenset()) -> FarEnd:
+        log = LogLine(flags, details)
+        return FarEnd(kind="response", status=status, body=body, log=log, mtls=mtls, server=pod.key)
+
+    if arrival.payload in ("tls", "partial-tls"):
+        ctx.say(f"sidecar {pod.key}", "the HTTP codec meets TLS bytes inside the mesh's TLS", False)
+        return answer(400, "", "http1.codec_error", frozenset(("DPE",)))
+    if arrival.payload == "http/1.0" and not pod.http10:
+        ctx.say(f"sidecar {pod.key}", "refuses HTTP/1.0", False, function="low_version")
+        return answer(426, UPGRADE_REQUIRED, "low_version", frozenset(("DPE",)))
+    if arrival.host is None and arrival.payload != "http/1.0":
+        ctx.say(f"sidecar {pod.key}", "refuses a request without Host", False, function="missing_host_header")
+        return answer(400, "", "missing_host_header")
+    decision = _authorize(ctx, arrival, pod, port, True)
+    if decision.allowed is False:
+        return answer(403, RBAC_DENIED, decision.details)
+    h2 = protocol.http2 or (protocol.family is Family.AUTO and arrival.payload == "http/2")
+    inner = msgspec.structs.replace(arrival, tls="none", payload="http/2" if h2 else "http/1.1")
+    far = application(ctx, inner, pod, ip, port)
+    return _answered(ctx, far, mtls, pod, protocol)
+
+
+def _answered(ctx: Context, far: FarEnd, mtls: bool, pod: Workload, protocol: Protocol) -> FarEnd:
+    """What the inbound router makes of the application's behaviour."""
+    retries = ctx.mesh.config.inbound_retries and protocol.name not in ("grpc", "grpc-web")
+    match far.kind:
+        case "response":
+            return msgspec.structs.replace(far, log=LogLine(frozenset(), "via_upstream"), mtls=mtls)
+        case "silent":
+            log = LogLine(frozenset(("DC",)), "downstream_remote_disconnect")
+            return msgspec.structs.replace(far, log=log, mtls=mtls)
+        case "refused":
+            reply = reset_reply(ctx.version, "remote connection failure", connect_cause(ctx.version), retries)
+        case "dropped":
+            reply = reset_reply(ctx.version, "connection timeout", "", retries)
+        case "closed":
+            reply = reset_reply(ctx.version, "connection termination")
+        case _:
+            reply = reset_reply(ctx.version, "protocol error")
+    return FarEnd(
+        kind="response",
+        status=reply.status,
+        body=reply.body,
+        log=LogLine(reply.flags, reply.details),
+        mtls=mtls,
+        server=pod.key,
+        reached_app=far.reached_app,
+    )
+
+
+def _tcp(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int) -> FarEnd:
+    """The inbound TCP proxy."""
+    decision = _authorize(ctx, arrival, pod, port, False)
+    if decision.allowed is False:
+        return FarEnd(kind="closed", log=ADMITTED, mtls=over(arrival), server=pod.key)
+    inner = msgspec.structs.replace(arrival, tls="none")
+    far = application(ctx, inner, pod, ip, port)
+    if far.kind in ("refused", "dropped"):
+        failed = LogLine(frozenset(("UF", "URX")))
+        return FarEnd(kind="closed", log=failed, mtls=over(arrival), server=pod.key)
+    return msgspec.structs.replace(far, log=ADMITTED, mtls=over(arrival))
