@@ -32,15 +32,15 @@ _START = re.compile(
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     line = lines.text[i]
     if match := _NOTE.match(line):
-        ok = match["verdict"].lower().startswith(("work", "ok", "succ", "pass"))
+        works = match["verdict"].lower().startswith(("work", "ok", "succ", "pass"))
         return i + 1, [
             Ping(
                 source=lines.source(i),
                 where=context.where,
                 size=int(match["size"]),
                 df="-M do" in match["args"],
-                ok=ok,
-                error="" if ok else "lost",
+                ok=works,
+                error="" if works else "lost",
                 text=line.strip(),
             )
         ]

@@ -1,0 +1,1 @@
+"""Causes of the family ``benign``, one file each."""

@@ -1,0 +1,1 @@
+"""Causes of the family ``dns``, one file each."""

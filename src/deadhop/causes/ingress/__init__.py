@@ -1,0 +1,1 @@
+"""Causes of the family ``ingress``, one file each."""

@@ -1,0 +1,1 @@
+"""Causes of the family ``kernel``, one file each."""

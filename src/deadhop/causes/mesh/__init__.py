@@ -1,0 +1,1 @@
+"""Causes of the family ``mesh``, one file each."""

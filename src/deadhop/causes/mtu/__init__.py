@@ -1,0 +1,1 @@
+"""Causes of the family ``mtu``, one file each."""

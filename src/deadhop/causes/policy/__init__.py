@@ -1,0 +1,1 @@
+"""Causes of the family ``policy``, one file each."""

@@ -1,0 +1,1 @@
+"""Causes of the family ``service``, one file each."""

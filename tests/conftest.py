@@ -1,0 +1,10 @@
+"""Shared set-up: the tests' own helpers are importable, and the reference folder is found where it is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+os.environ.setdefault("NO_COLOR", "1")
