@@ -1,0 +1,31 @@
+"""Routing again after LOCAL_OUT changed what routing depends on (ip_route_me_harder, ip6_route_me_harder)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from deadhop.hops.linux.packet import Packet
+from deadhop.hops.linux.route4 import route_output
+from deadhop.hops.linux.route6 import need_strict, route_output6
+
+if TYPE_CHECKING:
+    from deadhop.hops.linux.context import Walk
+
+
+def reroute(walk: Walk, packet: Packet) -> None:
+    """Gives the packet a new route by its new addresses, mark and TOS; a failure drops it."""
+    if packet.version == 4:
+        dst = route_output(
+            walk, src=packet.src, dst=packet.dst, mark=packet.mark, tos=packet.tos, any_src=True
+        )
+    else:
+        oif = packet.oif if need_strict(packet.dst) else None
+        dst = route_output6(walk, src=packet.src, dst=packet.dst, mark=packet.mark, tos=packet.tos, oif=oif)
+    if dst.error or dst.device is None:
+        function = "ip_route_me_harder" if packet.version == 4 else "ip6_route_me_harder"
+        walk.step("rerouting", f"no way to {packet.dst_text} after the output hook", function, ok=False)
+        walk.drop("NETFILTER_DROP", function)
+    packet.route = dst
+    packet.oif = dst.device.name
+    by = f"route {dst.alias.text}" if dst.alias is not None else f"device {dst.device.name}"
+    walk.step(by, f"{packet.dst_text} now goes out of {dst.device.name}", "ip_route_me_harder")
