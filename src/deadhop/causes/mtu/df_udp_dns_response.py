@@ -98,7 +98,7 @@ def _from_trace(view: View, trace: SkbTrace, step: SkbStep, error: SkbStep) -> H
         ),
         shown(f"a packet of {length} bytes passes the same function and arrives where the MTU is larger (the other epoch)", passed, weight=0.5),
         shown(f"the packet is UDP; its payload is {payload or length - IP_UDP} bytes ({length} less 20 IP and 8 UDP)", udp, weight=0.3),
-        judged("the datagram has DF set: ip_forward sends this error only for DF", True, weight=0.1, inferred=True),
+        judged("the datagram has DF set: ip_forward sends this error only for DF", True, weight=0.0, inferred=True),
         judged("the error is ICMP fragmentation needed (type 3 code 4)", True, weight=0.1, inferred=True, decide="tcpdump -nvi any 'icmp[0]=3 and icmp[1]=4'"),
         judged(
             "the datagram is a DNS answer", True if hints else None, hints, weight=0.2, inferred=True,

@@ -1,0 +1,76 @@
+"""Requests beyond the proxy's limits fail at once by circuit breaking.
+
+What happens
+------------
+The cluster's circuit breaker (connections, pending requests, requests, retries) is full, and the proxy answers 503
+with UO without asking the backend.
+
+How to tell it from its neighbours
+----------------------------------
+The reset reason is overflow, at almost no latency, while backends are idle or healthy. Any other reset reason or flag
+means that a connection was tried. Limits set tight on purpose, in a test, are no fault.
+
+Fix
+---
+Raise the limits to fit the concurrency, or queue by limiting connections.
+
+References
+----------
+Envoy, circuit breaking; Istio DestinationRule connectionPool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.observed.http import LocalReply
+from deadhop.model.observed.kernel import Counter
+from deadhop.model.observed.kube import DestinationRule
+from deadhop.model.observed.mesh import EnvoyAccess
+from deadhop.snapshot.replies import replies, with_flag, without_flag
+
+SLUG = "circuit-breaker-overflow"
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    answers = replies(view.of(LocalReply), view.of(EnvoyAccess))
+    over = with_flag(answers, "UO")
+    other = without_flag(answers, "UO")
+    counted = [c for c in view.of(Counter) if "overflow" in c.name and c.value > 0]
+    if not over and not other and not counted:
+        return
+    limits = [
+        r
+        for r in view.of(DestinationRule)
+        if isinstance(r.spec.get("trafficPolicy"), dict) and "connectionPool" in r.spec["trafficPolicy"]
+    ]
+    idle = [a for a in view.of(EnvoyAccess) if "UO" in a.flags and (a.duration_ms or 0) <= 5]
+    yield Hypothesis(
+        subject=limits[0].ref if limits else "the upstream cluster's circuit breaker",
+        title="Requests beyond the proxy's limits are failed at once by circuit breaking.",
+        checks=(
+            judged("the proxy's reset reason is overflow (UO)", bool(over or counted), [*over, *counted] if over or counted else other, weight=3.0, required=True),
+            shown("the answer comes at once", idle, weight=0.4),
+            shown("a destination rule sets limits", limits, weight=0.5, decide="kubectl get destinationrule -A -o yaml | grep -A12 connectionPool"),
+        ),
+        explains=("failures grow with concurrency while backends are idle",),
+        fixes=(
+            Fix(
+                title="Raise the limits to fit the concurrency",
+                artifact="spec:\n  trafficPolicy:\n    connectionPool:\n      http: {http1MaxPendingRequests: 1024, http2MaxRequests: 1024}\n      tcp: {maxConnections: 1024}\n",
+            ),
+        ),
+        prior=-1.0,
+    )  # fmt: skip
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="mesh",
+    title="Requests beyond the proxy's connection, pending or request limits fail at once.",
+    inputs=(LocalReply, EnvoyAccess, Counter, DestinationRule),
+    needs=(LocalReply, EnvoyAccess, Counter),
+    rivals=("benign-intended-circuit-breaking", "service-selector-matches-no-pods"),
+    check=check,
+)
