@@ -82,7 +82,8 @@ def _hypothesis(view: View, dev: str, live: Sysctl, pair: veth.VethPair | None) 
     back = (
         asked.dev if asked and asked.dev else (reverse.legs[0].dev or "" if reverse and reverse.legs else "")
     )
-    evidence_back = [r for r in (asked, reverse) if r is not None]
+    covering = [r for r in routes if pod_ip and node.covers(r, pod_ip)]
+    evidence_back = [*([asked] if asked else []), *covering]
     addressed = view.where(Address, lambda a: a.ifname == dev and a.family == 4)
     probes = view.where(ProbeFailure, lambda p: p.error == "timeout" and (not pod_ip or p.ip in ("", pod_ip)))
     global_value = next((s for s in view.of(Sysctl) if s.key == "net.ipv4.conf.all.rp_filter"), None)

@@ -144,7 +144,7 @@ def _from_access(view: View, lines: list[EnvoyAccess]) -> Hypothesis:
         subject=f"Host {first.authority} towards {first.downstream_local or first.upstream_host}",
         title=f"Requests with Host {first.authority} find no route in the mesh and fall to {first.cluster or 'a 404'}.",
         checks=(
-            Check(text=f"the proxy has no route for authority {first.authority} ({first.cluster or first.details})", holds=True, weight=2.4, required=True, records=tuple(lines)),
+            Check(text=f"the proxy has no route for authority {first.authority} ({first.cluster or first.details})", holds=True, weight=2.0, required=True, records=tuple(lines)),
             judged(f"{first.authority} is no Service of the mesh", not known, known, weight=0.8, required=True),
             shown("the dialled address is a Service's", [target] if target else [], weight=0.8, decide="kubectl get svc -A -o wide | grep ADDRESS"),
             shown("the server's sidecar found no filter chain: plain text reached strict mutual TLS", refused, weight=0.6, decide="kubectl logs SERVER-POD -c istio-proxy --tail=50"),

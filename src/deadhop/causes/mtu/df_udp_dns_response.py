@@ -99,7 +99,7 @@ def _from_trace(view: View, trace: SkbTrace, step: SkbStep, error: SkbStep) -> H
         shown(f"a packet of {length} bytes passes the same function and arrives where the MTU is larger (the other epoch)", passed, weight=0.5),
         shown(f"the packet is UDP; its payload is {payload or length - IP_UDP} bytes ({length} less 20 IP and 8 UDP)", udp, weight=0.3),
         judged("the datagram has DF set: ip_forward sends this error only for DF", True, weight=0.0, inferred=True),
-        judged("the error is ICMP fragmentation needed (type 3 code 4)", True, weight=0.1, inferred=True, decide="tcpdump -nvi any 'icmp[0]=3 and icmp[1]=4'"),
+        judged("the error is ICMP fragmentation needed (type 3 code 4)", True, weight=0.0, inferred=True, decide="tcpdump -nvi any 'icmp[0]=3 and icmp[1]=4'"),
         judged(
             "the datagram is a DNS answer", True if hints else None, hints, weight=0.2, inferred=True,
             decide="tcpdump -nnvi any 'udp src port 53 or icmp'   # the DNS answer, its DF flag and the ICMP error",
@@ -117,7 +117,7 @@ def _from_trace(view: View, trace: SkbTrace, step: SkbStep, error: SkbStep) -> H
         world=_world(length, mtu, trace),
         walk=walk,
         fixes=_fixes(view, max((s.mtu or 0) for t in (*passed, trace) for s in t.steps) if passed else JUMBO, length),
-        prior=-1.0,
+        prior=-1.1,
     )  # fmt: skip
 
 
