@@ -68,7 +68,9 @@ class Case:
         """The evidence after one line of ``falls``. Raises ``ValueError`` where the change finds nothing to change."""
         if change.startswith("drop:"):
             words = change.removeprefix("drop:").strip()
-            made = {n: "\n".join(row for row in t.split("\n") if words not in row) for n, t in self.files.items()}
+            made = {
+                n: "\n".join(row for row in t.split("\n") if words not in row) for n, t in self.files.items()
+            }
         else:
             old, _, new = (part.strip() for part in change.partition("=>"))
             made = {n: t.replace(old, new) for n, t in self.files.items()}
@@ -86,7 +88,11 @@ def cases(path: Path) -> Iterator[Case]:
             if name := re.search(r"\bfile=(\S+)", info):
                 case.files[name[1]] = body
             elif info == "expect":
-                case.expect += [(k.strip(), v.strip()) for k, _, v in (row.partition(":") for row in body.split("\n")) if k.strip()]
+                case.expect += [
+                    (k.strip(), v.strip())
+                    for k, _, v in (row.partition(":") for row in body.split("\n"))
+                    if k.strip()
+                ]
             elif info == "falls":
                 case.falls += [row.strip() for row in body.split("\n") if row.strip()]
         yield case
@@ -108,7 +114,9 @@ def mismatch(diagnosis: Diagnosis, expect: list[tuple[str, str]]) -> list[str]:
             "next": lambda v: any(v in n.command for n in diagnosis.next),
             "contradiction": lambda v: bool(first) and any(v in c for c in first.contradictions),  # type: ignore[union-attr]
             "symptom": lambda v: v in [s.kind for s in diagnosis.symptoms],
-            "reaches": lambda v: v in [f"{r.from_} -> {r.to} {r.disposition}" for r in diagnosis.reachability],
+            "reaches": lambda v: (
+                v in [f"{r.from_} -> {r.to} {r.disposition}" for r in diagnosis.reachability]
+            ),
         }
         if key not in holds:
             wrong.append(f"unknown expectation {key!r}")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from deadhop import causes
+from deadhop.causes.pages import SECTIONS, page, slugs
 from deadhop.model.cause import Cause, UndeclaredInput, View
 from deadhop.model.observed.dns import DnsQuery, ResolvConf
 
@@ -16,9 +17,17 @@ KNOWN = causes.load()
 
 @pytest.mark.parametrize("slug", sorted(KNOWN))
 def test_docstring_has_the_sections(slug: str) -> None:
-    sections = causes.doc(slug)
-    assert list(sections) == ["", *causes.SECTIONS]
-    assert all(text for text in sections.values())
+    found = page(slug, slugs()[slug])
+    assert list(found.sections) == ["", *SECTIONS]
+    assert all(text for text in found.sections.values())
+    cause = KNOWN[slug]
+    assert (found.family, found.severity, found.title, found.rivals) == (
+        cause.family,
+        cause.severity,
+        cause.title,
+        cause.rivals,
+    )
+    assert found.inputs == tuple(kind.__name__ for kind in cause.inputs)
 
 
 @pytest.mark.parametrize("slug", sorted(KNOWN))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scenario import Case, cases, mismatch
 
 from deadhop import causes
 from deadhop.diagnose.engine import by_type, hypotheses
 from deadhop.diagnose.score import LIKELY, State, confidence, state
 from deadhop.model.record import Record
+from scenario import Case, cases, mismatch
 
 FOLDER = Path(__file__).parent.parent / "scenarios"
 ALL = [case for path in sorted(FOLDER.rglob("*.md")) for case in cases(path)]

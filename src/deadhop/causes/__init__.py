@@ -1,20 +1,17 @@
 """The knowledge base: one cause, one file, in a folder per family.
 
-``load()`` finds them by a scan of the package; a slug that two files claim is an error. ``doc(cause)`` gives the
-sections of a cause's docstring.
+``load()`` finds them by a scan of the package; a slug that two files claim is an error. ``pages`` holds
+what a person reads of a cause.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-import re
 from functools import cache
 from types import ModuleType
 
 from deadhop.model.cause import Cause
-
-SECTIONS = ("What happens", "How to tell it from its neighbours", "Fix", "References")
 
 
 @cache
@@ -39,12 +36,3 @@ def _modules() -> dict[str, tuple[Cause, ModuleType]]:
             )
         found[cause.slug] = (cause, module)
     return found
-
-
-def doc(slug: str) -> dict[str, str]:
-    """The docstring of a cause by section; the key ``""`` holds its first sentence. Raises ``KeyError``."""
-    text = _modules()[slug][1].__doc__ or ""
-    parts = re.split(rf"^({'|'.join(map(re.escape, SECTIONS))})\n-+\n", text, flags=re.M)
-    sections = {"": parts[0].strip()}
-    sections.update({parts[i]: parts[i + 1].strip() for i in range(1, len(parts) - 1, 2)})
-    return sections

@@ -15,11 +15,12 @@ import click
 @click.option("--family", default="", help="Only this family (mtu, dns, policy, kernel, …).")
 def command(output: str, family: str) -> None:
     """List every cause that deadhop knows, by family."""
-    from deadhop import causes
+    from deadhop.causes.pages import pages
 
-    known = [c for c in causes.load().values() if not family or c.family == family]
+    every = list(pages())
+    known = [c for c in every if not family or c.family == family]
     if family and not known:
-        names = ", ".join(sorted({c.family for c in causes.load().values()}))
+        names = ", ".join(sorted({c.family for c in every}))
         raise click.BadParameter(f"no family {family!r}; there are {names}", param_hint="--family")
     if output == "json":
         rows = [
@@ -28,7 +29,7 @@ def command(output: str, family: str) -> None:
                 "family": c.family,
                 "severity": c.severity,
                 "title": c.title,
-                "inputs": sorted(k.__name__ for k in c.inputs),
+                "inputs": sorted(c.inputs),
             }
             for c in known
         ]

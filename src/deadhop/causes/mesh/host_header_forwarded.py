@@ -204,9 +204,7 @@ def _fixes(authority: str) -> tuple[Fix, ...]:
                 f"# nginx\nproxy_set_header Host {authority};\nproxy_set_header X-Forwarded-Host $host;\n"
                 f"# in an application's proxy: drop the incoming Host header, set Host to {authority},\n# and add X-Forwarded-Host with the original\n"
             ),
-            apply=lambda w: w.with_request(
-                host=authority if "NAMESPACE" not in authority else f"{w.request.host}"
-            ),
+            apply=None if "NAMESPACE" in authority else lambda w: w.with_request(host=authority),
             changed=(
                 "the application behind sees the Service's name as Host; what it derives from Host must read X-Forwarded-Host",
             ),
