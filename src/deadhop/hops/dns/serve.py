@@ -1,0 +1,220 @@
+"""Which server block answers, and the walk through its plugins in CoreDNS's order (``plugin.cfg``)."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from deadhop.hops.dns import plugins
+from deadhop.hops.dns.corefile import Corefile, Directive, ServerBlock
+from deadhop.hops.dns.kubernetes import kubernetes
+from deadhop.hops.dns.plugins import Client, Served, World
+from deadhop.model.dns import RR
+
+PLUGIN_ORDER = (
+    "root metadata geoip cancel tls quic timeouts multisocket reload nsid bufsize bind debug trace ready health pprof "
+    "prometheus errors log dnstap local dns64 acl any chaos loadbalance tsig cache rewrite header dnssec autopath "
+    "minimal template transfer hosts route53 azure clouddns k8s_external kubernetes file auto secondary etcd loop "
+    "forward grpc erratic whoami on sign view"
+).split()
+"""The order of the default build; the order in the Corefile means nothing."""
+
+_PASSES = frozenset(
+    "root metadata geoip cancel tls quic timeouts multisocket reload nsid bufsize bind debug trace ready health pprof "
+    "prometheus errors log dnstap loadbalance tsig header dnssec transfer loop on sign minimal cache".split()
+)
+_UNKNOWN_DATA = frozenset(
+    "route53 azure clouddns k8s_external file auto secondary etcd grpc erratic whoami".split()
+)
+MAX_STEPS = 200
+"""Plugins that one question passes; a Corefile with more (rewrites that go on) is not followed further."""
+
+
+def block_for(corefile: Corefile, qname: str, port: int = 53) -> tuple[ServerBlock, str] | None:
+    """The server block with the longest zone that holds the name, among those on the port."""
+    held = [
+        (block, zone.name)
+        for block in corefile.servers
+        for zone in block.zones
+        if zone.port == port and zone.scheme == "dns" and zone.holds(qname)
+    ]
+    return max(held, key=lambda pair: len(pair[1]), default=None)
+
+
+def chain(block: ServerBlock) -> list[Directive]:
+    """The block's directives in the order in which CoreDNS runs them; unknown plugins are left out."""
+    known = [d for d in block.directives if d.name in PLUGIN_ORDER]
+    return sorted(known, key=lambda d: PLUGIN_ORDER.index(d.name))
+
+
+def serve(
+    corefile: Corefile,
+    world: World,
+    name: str,
+    qtype: str = "A",
+    client: Client | None = None,
+    port: int = 53,
+) -> Served:
+    """What the server answers to one question. A name that no block holds is REFUSED."""
+    asked = name.lower().rstrip(".") + "."
+    found = block_for(corefile, asked, port)
+    if found is None:
+        return Served(rcode="REFUSED", by="server", passed=("no server block holds the name",))
+    block, zone = found
+    served = _walk(chain(block), block, world, asked, qtype, client or Client(), ())
+    return msgspec.structs.replace(served, zone=served.zone or zone)
+
+
+def _walk(
+    rest: list[Directive],
+    block: ServerBlock,
+    world: World,
+    qname: str,
+    qtype: str,
+    client: Client,
+    passed: tuple[str, ...],
+) -> Served:
+    if len(passed) > MAX_STEPS:
+        return Served(unknown="the chain of plugins is too long to follow")
+    for place, directive in enumerate(rest):
+        after = rest[place + 1 :]
+        served: Served | None = None
+        match directive.name:
+            case "cache":
+                inner = _walk(after, block, world, qname, qtype, client, (*passed, "cache"))
+                return plugins.cap_ttls(directive, block.zones, qname, inner)
+            case "rewrite":
+                inner_walk = _rewrite(directive, after, block, world, qname, qtype, client, passed)
+                if inner_walk is not None:
+                    return inner_walk
+            case "autopath":
+                inner_walk = _autopath(directive, after, block, world, qname, qtype, client, passed)
+                if inner_walk is not None:
+                    return inner_walk
+            case "acl":
+                refused = plugins.refused_by_acl(directive, block.zones, client, qname, qtype)
+                if refused is not None:
+                    rcode = "TIMEOUT" if refused == "drop" else refused
+                    served = Served(rcode=rcode, by="acl")
+            case "any":
+                served = Served(rcode="NOERROR", by="any") if qtype == "ANY" else None
+            case "local":
+                if qname == "localhost." and qtype in ("A", "AAAA"):
+                    address = "127.0.0.1" if qtype == "A" else "::1"
+                    served = Served(rcode="NOERROR", answers=(RR(qname, 300, qtype, address),), by="local")
+            case "hosts":
+                served = plugins.hosts(directive, block.zones, world, qname, qtype)
+            case "kubernetes":
+                served = kubernetes(directive, block.zones, world, qname, qtype)
+            case "template":
+                served = plugins.template(directive, block.zones, qname, qtype)
+            case "forward":
+                served = plugins.forward(directive, world, qname, qtype, client.transport)
+            case name if name in _UNKNOWN_DATA:
+                if plugins.held_by(qname, plugins.zones_of(directive, block.zones)):
+                    served = Served(by=name, unknown=f"what the plugin {name} holds is not here")
+            case name if name not in _PASSES:
+                served = Served(by=name, unknown=f"the plugin {name} is not modelled")
+        if served is not None:
+            return msgspec.structs.replace(served, passed=(*passed, directive.name))
+        passed = (*passed, directive.name)
+    return Served(rcode="SERVFAIL", by="server", passed=(*passed, "no plugin answers"))
+
+
+def _rewritten(directive: Directive, qname: str, qtype: str) -> tuple[str, str] | str | None:
+    """(name, type) after the rule, a complaint where it cannot be evaluated, None where it does not apply."""
+    words = [w for w in directive.args if w not in ("stop", "continue")]
+    if words and words[0] not in ("name", "type", "class", "edns0", "ttl", "rcode", "cname"):
+        words = ["name", *words]
+    if words[:1] == ["type"] and len(words) == 3:
+        return (qname, words[2].upper()) if words[1].upper() == qtype else None
+    if words[:1] != ["name"]:
+        return None
+    kind = (
+        words[1]
+        if len(words) > 3 and words[1] in ("exact", "prefix", "suffix", "substring", "regex")
+        else "exact"
+    )
+    old, new = words[2 if words[1] == kind else 1 :][:2] if len(words) >= 3 else ("", "")
+    if kind == "exact":
+        return (_dotted(new), qtype) if qname == _dotted(old) else None
+    if kind == "prefix":
+        return (new + qname.removeprefix(old), qtype) if old and qname.startswith(old) else None
+    if kind == "suffix":
+        hit = old and qname.rstrip(".").endswith(old.rstrip("."))
+        return (_dotted(qname.rstrip(".").removesuffix(old.rstrip(".")) + new), qtype) if hit else None
+    if kind == "substring":
+        return (qname.replace(old, new), qtype) if old and old in qname else None
+    match = plugins.safe_search(old, qname)
+    if match is None or isinstance(match, str):
+        return match
+    groups = (match[0], *match.groups())
+    text = re.sub(r"\{(\d)\}", lambda m: (groups[int(m[1])] or "") if int(m[1]) < len(groups) else "", new)
+    return _dotted(text), qtype
+
+
+def _dotted(name: str) -> str:
+    return name.lower().rstrip(".") + "."
+
+
+def _rewrite(
+    directive: Directive,
+    after: list[Directive],
+    block: ServerBlock,
+    world: World,
+    qname: str,
+    qtype: str,
+    client: Client,
+    passed: tuple[str, ...],
+) -> Served | None:
+    """The rest of the chain for the rewritten question, its answer put back under the name asked for."""
+    changed = _rewritten(directive, qname, qtype)
+    if changed is None or changed == (qname, qtype):
+        return None
+    if isinstance(changed, str):
+        return Served(by="rewrite", unknown=changed, passed=(*passed, "rewrite"))
+    name, rtype = changed
+    if len(name) > 254:
+        return Served(by="rewrite", unknown="the rewritten name is too long", passed=(*passed, "rewrite"))
+    rest = after if "continue" in directive.args else [d for d in after if d.name != "rewrite"]
+    inner = _walk(rest, block, world, name, rtype, client, (*passed, f"rewrite to {name}"))
+    restored = tuple(
+        msgspec.structs.replace(rr, name=qname) if rr.name == name else rr for rr in inner.answers
+    )
+    return msgspec.structs.replace(inner, answers=restored)
+
+
+def _autopath(
+    directive: Directive,
+    after: list[Directive],
+    block: ServerBlock,
+    world: World,
+    qname: str,
+    qtype: str,
+    client: Client,
+    passed: tuple[str, ...],
+) -> Served | None:
+    """``autopath [ZONE] @kubernetes``: the first search expansion is answered with the first that exists, by a CNAME."""
+    named = plugins.zones_of(Directive("autopath", directive.args[:-1]), block.zones)
+    if qtype not in ("A", "AAAA") or not client.namespace or not plugins.held_by(qname, named):
+        return None
+    zones = [z for d in block.all("kubernetes") for z in plugins.zones_of(d, block.zones)]
+    zone = next((z.name for z in zones if not z.name.endswith(".arpa.")), "")
+    search = [f"{client.namespace}.svc.{zone}", f"svc.{zone}", zone, *map(_dotted, world.node_search), "."]
+    if not zone or not qname.endswith("." + search[0]):
+        return None
+    base = qname.removesuffix(search[0])
+    first: Served | None = None
+    for domain in search:
+        candidate = base if domain == "." else base + domain
+        inner = _walk(after, block, world, candidate, qtype, client, (*passed, f"autopath {candidate}"))
+        first = first or inner
+        if inner.unknown:
+            return inner
+        if inner.rcode == "NOERROR" and inner.answers:
+            answers = inner.answers
+            if candidate != qname:
+                answers = (RR(qname, answers[0].ttl, "CNAME", candidate), *answers)
+            return msgspec.structs.replace(inner, answers=answers)
+    return first
