@@ -99,7 +99,11 @@ class _Scanner:
     def _command(self, command: prompt.Command, i: int) -> CommandRun:
         if command.argv == ("exit",):
             self.seat = ""
-        where = command.where if command.where is not None else self.seat
+        where = (
+            command.where
+            if command.where is not None
+            else self.seat or (f"host {command.host}" if command.host else "")
+        )
         if command.enters and command.where is not None:
             self.seat = command.where
         run = CommandRun(

@@ -35,6 +35,15 @@ def pairs(links: Sequence[Link]) -> list[VethPair]:
             key = frozenset((a.ifindex, b.ifindex))
             if key not in seen:
                 seen.add(key)
-                inside = a if (a.where and not b.where) or (not b.where and a.ifname.startswith("eth")) else b
+                inside = (
+                    a
+                    if (_entered(a) and not _entered(b)) or (not _entered(b) and a.ifname.startswith("eth"))
+                    else b
+                )
                 found.append(VethPair(inside, b if inside is a else a))
     return found
+
+
+def _entered(link: Link) -> bool:
+    """Whether the listing was made inside a namespace that had been entered, and not on a host."""
+    return bool(link.where) and not link.where.startswith("host ")

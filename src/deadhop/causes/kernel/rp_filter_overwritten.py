@@ -116,7 +116,11 @@ def _world(
 ) -> PacketWorld | None:
     if martian is None or not routes:
         return None
-    state = [r for r in (*view.of(Link), *view.of(Address), *view.of(Sysctl)) if not r.where]
+    state = [
+        r
+        for r in (*view.of(Link), *view.of(Address), *view.of(Sysctl))
+        if not r.where or r.where.startswith("host ")
+    ]
     ns = node.host(state, routes)
     files = [
         s for s in view.of(SysctlSetting) if s.key == "net.ipv4.conf.all.rp_filter" and s.value.isdigit()

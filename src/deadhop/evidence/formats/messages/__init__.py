@@ -40,7 +40,13 @@ def catalogue(emitter: str, entries: tuple[Entry, ...], priority: int = 40) -> L
                 when = rfc3339(line.lstrip("[ ")[:40]) or syslog_time(line[:40], context.year)
                 return i + 1, [
                     Message(
-                        source=lines.source(i), where=context.where, time=when, emitter=emitter, kind=known.kind, fields=fields, text=line.strip()[:500]
+                        source=lines.source(i),
+                        where=context.where,
+                        time=when,
+                        emitter=emitter,
+                        kind=known.kind,
+                        fields=fields,
+                        text=line.strip()[:500],
                     )
                 ]
         return i, []

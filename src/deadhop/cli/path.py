@@ -1,0 +1,167 @@
+"""``deadhop path``: flows through the model, one answer line per flow line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+EPILOG = """\b
+Examples:
+  deadhop path node-evidence/ --flows flows.jsonl
+  echo '{"id":"1","kind":"packet","netns":"node","in_dev":"eth0","src":"10.0.0.9","dst":"10.1.0.4",
+         "proto":"udp","sport":53,"dport":4000,"length":2379,"df":true}' | deadhop path evidence/ --flows -
+  echo '{"id":"2","kind":"connection","from":"shop/web-0","to":"http://cart:8080/"}' \\
+    | deadhop path cluster.yaml --flows -
+"""
+
+
+@click.command("path", epilog=EPILOG)
+@click.argument("evidence", nargs=-1, required=True, metavar="EVIDENCE...")
+@click.option(
+    "--flows",
+    "flows",
+    type=click.File("rb"),
+    required=True,
+    help="Flow lines (JSON), or - for standard input.",
+)
+@click.option("-o", "--output", type=click.Choice(["jsonl", "text"]), default="jsonl", help="How to answer.")
+@click.pass_context
+def command(ctx: click.Context, evidence: tuple[str, ...], flows: Any, output: str) -> int:
+    """Walk flows through the model without diagnosing.
+
+    EVIDENCE holds one folder per network namespace (ip-addr.json, ip-route.json, sysctl.txt, nft.json…) for packet
+    flows, and Kubernetes and Istio objects for connection flows.
+    """
+    import msgspec
+
+    from deadhop.evidence.documents import NoEvidence
+
+    try:
+        walker = _Walker(evidence)
+    except NoEvidence as error:
+        raise click.UsageError(str(error), ctx) from None
+    encode = msgspec.json.Encoder().encode
+    bad = 0
+    write = sys.stdout.buffer.write
+    for number, line in enumerate(flows, 1):
+        if not line.strip():
+            continue
+        try:
+            answer = walker.answer(line)
+        except (msgspec.DecodeError, msgspec.ValidationError, ValueError, UnicodeDecodeError) as error:
+            bad += 1
+            click.echo(f"{getattr(flows, 'name', 'flows')}:{number}: {error}", err=True)
+            answer = {
+                "id": _id(line),
+                "disposition": "unknown",
+                "hop": "",
+                "reason": f"not a flow: {error}",
+                "out_dev": None,
+                "next_hop": None,
+                "icmp": None,
+                "answer": None,
+                "steps": [],
+            }
+        write(encode(answer) + b"\n" if output == "jsonl" else ("\n".join(_text(answer)) + "\n\n").encode())
+    sys.stdout.flush()
+    return 2 if bad else 0
+
+
+def _id(line: bytes) -> str:
+    import msgspec
+
+    try:
+        value = msgspec.json.decode(line)
+    except msgspec.DecodeError:
+        return ""
+    return str(value.get("id", "")) if isinstance(value, dict) else ""
+
+
+class _Walker:
+    """The worlds of the evidence, each built when the first flow asks for it."""
+
+    def __init__(self, evidence: tuple[str, ...]) -> None:
+        from deadhop.evidence.namespace.folders import folders
+
+        self.paths = list(evidence)
+        self.namespaces, self.problems = folders(evidence)
+        self.by_name: dict[str, Any] = {}
+        for folder in self.namespaces:
+            parent = folder.path.rpartition("/")[0].rpartition("/")[2]
+            self.by_name[f"{parent}\0{folder.name}"] = folder.namespace
+            self.by_name.setdefault(folder.name, folder.namespace)
+        self.cluster: Any = None
+        for problem in self.problems:
+            click.echo(f"{problem.source}: {problem.kind}: {problem.text}", err=True)
+
+    def answer(self, line: bytes) -> dict[str, Any]:
+        import msgspec
+
+        value = msgspec.json.decode(line)
+        kind = value.get("kind") if isinstance(value, dict) else None
+        if kind == "packet":
+            return self._packet(value)
+        if kind == "connection":
+            from deadhop.hops.connection import walk_connection
+            from deadhop.model.connection import ConnectionFlow
+
+            return walk_connection(self._cluster(), msgspec.convert(value, ConnectionFlow))
+        raise ValueError(f"kind is {kind!r}, not packet or connection")
+
+    def _packet(self, value: dict[str, Any]) -> dict[str, Any]:
+        import msgspec
+
+        from deadhop.hops.linux.walk import walk_packet
+        from deadhop.model.packet import PacketFlow
+
+        flow = msgspec.convert(value, PacketFlow)
+        namespace = self.by_name.get(f"{flow.node}\0{flow.netns}") or self.by_name.get(
+            flow.netns or flow.node or ""
+        )
+        if namespace is None and not flow.netns and len(self.namespaces) == 1:
+            namespace = self.namespaces[0].namespace
+        if namespace is None:
+            names = ", ".join(sorted({f.name for f in self.namespaces})[:8]) or "none"
+            raise ValueError(f"no namespace {flow.netns or flow.node!r} in the evidence (there are: {names})")
+        return walk_packet(namespace, flow).line(flow.id)
+
+    def _cluster(self) -> Any:
+        if self.cluster is None:
+            from deadhop.evidence import read
+            from deadhop.hops.connection import Cluster
+            from deadhop.model.observed.kube import (
+                CiliumClusterwideNetworkPolicy,
+                CiliumNetworkPolicy,
+                KubeObject,
+                NetworkPolicy,
+            )
+
+            objects = [r for r in read(self.paths).records if isinstance(r, KubeObject) and r.raw.get("kind")]
+            policies = [
+                o
+                for o in objects
+                if isinstance(o, (NetworkPolicy, CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy))
+            ]
+            self.cluster = Cluster([o.raw for o in objects], policies)
+        return self.cluster
+
+
+def _text(answer: dict[str, Any]) -> Iterator[str]:
+    end = f"{answer['id']}: {answer['disposition']}"
+    out = answer["out_dev"]
+    if out:
+        end += f" out of {out} via {answer['next_hop']}"
+    if answer["reason"]:
+        end += f" ({answer['reason']})"
+    if answer["icmp"]:
+        icmp = answer["icmp"]
+        end += f", ICMP {icmp['type']}/{icmp['code']}" + (f" mtu {icmp['mtu']}" if icmp.get("mtu") else "")
+    if answer["answer"]:
+        end += f", status {answer['answer'].get('status')} {','.join(answer['answer'].get('flags') or ())}"
+    yield end
+    for step in answer["steps"]:
+        sign = {True: "·", False: "✗", None: "?"}[step.get("ok")]
+        yield f"  {sign} {step['text']}"
