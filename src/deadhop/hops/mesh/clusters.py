@@ -16,6 +16,7 @@ from deadhop.hops.mesh.listeners import in_scope
 from deadhop.hops.mesh.mesh import Mesh
 from deadhop.hops.mesh.mtls_server import Mode
 from deadhop.hops.mesh.scope import Scope
+from deadhop.hops.mesh.virtualservice import Destination
 from deadhop.hops.mesh.workload import Workload
 from deadhop.hops.service.registry import Endpoint, MeshService, Resolution, ServicePort
 
@@ -24,12 +25,16 @@ BLACKHOLE = "BlackHoleCluster"
 
 
 class Host(msgspec.Struct, frozen=True):
-    """One upstream host: ``tls`` is ``none``, ``istio`` (the mesh certificate) or ``user`` (SIMPLE, MUTUAL)."""
+    """One upstream host: ``tls`` is ``none``, ``istio`` (the mesh certificate) or ``user`` (SIMPLE, MUTUAL).
+
+    Not ``sure``: the endpoint names a pod that is not among the objects, so its label is not known.
+    """
 
     address: str
     port: int
     tls: str
     why: str
+    sure: bool = True
 
 
 class Cluster(msgspec.Struct, frozen=True):
@@ -68,6 +73,19 @@ def lookup(mesh: Mesh, scope: Scope, host: str, port: int) -> MeshService | None
     return seen[0] if seen else None
 
 
+def resolve(
+    mesh: Mesh, scope: Scope, target: Destination, listener_port: int
+) -> tuple[MeshService | None, int]:
+    """The service and port of a route's destination: without a port a one-port service means its own
+    (``GetDestinationCluster``)."""
+    number = target.port
+    if number is None:
+        named = mesh.by_host.get(target.host, [])
+        single = named[0].ports[0].number if named and len(named[0].ports) == 1 else None
+        number = single or listener_port
+    return lookup(mesh, scope, target.host, number), number
+
+
 def rule_for(mesh: Mesh, client: Workload, service: MeshService) -> DestinationRule | None:
     """The DestinationRule that this client's proxy applies to a service."""
     return mesh.rules.find(service.host, service.namespace, client.namespace, client.labels)
@@ -98,6 +116,10 @@ def _auto_mode(mesh: Mesh, service: MeshService, port: ServicePort, original_dst
 def _host(mesh: Mesh, endpoint: Endpoint, number: int, tls: str, why: str) -> Host:
     if tls == "auto":
         pod = mesh.pods.get(endpoint.pod)
+        if pod is None and endpoint.pod:
+            return Host(
+                endpoint.address, number, "none", f"pod {endpoint.pod} is not among the objects", False
+            )
         if not mesh.endpoint_tls(endpoint):
             return Host(
                 endpoint.address, number, "none", "the endpoint has no label security.istio.io/tlsMode=istio"

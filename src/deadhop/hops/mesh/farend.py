@@ -117,20 +117,28 @@ def _tls_at_application(
 ) -> FarEnd:
     """TLS bytes meet an application. Without a word about it, a plain HTTP server is taken to reject them."""
     own = arrival.tls == "none"
-    if arrival.payload == "partial-tls" or ctx.fact("tls_hello_gets_silence", *where):
+    mtls = False if own else None
+    cause = tls_cause(ctx.version, WRONG_VERSION)
+    if ctx.fact("server_first_binary", *where):
+        ctx.say(name, "greets the TLS hello with bytes that are no TLS", False)
+        kind: Literal["greeting", "tls-failed"] = "greeting" if own else "tls-failed"
+        return FarEnd(kind=kind, cause=cause, server=server, mtls=mtls, reached_app=True)
+    plain = ctx.fact("tls_hello_gets_plaintext_error", *where)
+    if ctx.fact("tls_hello_gets_silence", *where) or (arrival.payload == "partial-tls" and not plain):
         ctx.say(name, "waits for more bytes of the TLS hello", False)
         if own:
             return FarEnd(kind="silent", server=server, mtls=False, reached_app=True)
         # The proxy's handshake is part of its connect: it runs into the connect timeout.
         return FarEnd(kind="dropped", server=server)
-    known = ctx.fact("tls_hello_gets_plaintext_error", *where)
-    if known is None:
+    if ctx.fact("closes_without_response", *where):
+        ctx.say(name, "closes the connection upon the TLS hello", False)
+        return FarEnd(kind="closed" if own else "tls-failed", server=server, mtls=mtls, reached_app=True)
+    if plain is None:
         ctx.lacks(f"whether {name} speaks TLS")
         if own:
             ctx.say(name, "gets the caller's TLS bytes", None)
             return FarEnd(kind="response", status=None, server=server, mtls=False, reached_app=True)
     ctx.say(name, "answers the TLS hello in plain text", False)
-    cause = tls_cause(ctx.version, WRONG_VERSION)
-    return FarEnd(
-        kind="tls-failed", cause=cause, server=server, mtls=False if own else None, reached_app=True
-    )
+    if own:
+        return FarEnd(kind="response", status=400, body="", server=server, mtls=False, reached_app=True)
+    return FarEnd(kind="tls-failed", cause=cause, server=server, reached_app=True)

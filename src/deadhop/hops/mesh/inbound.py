@@ -12,17 +12,27 @@ import msgspec
 
 from deadhop.hops.mesh.authz import Caller, Decision
 from deadhop.hops.mesh.context import Context
-from deadhop.hops.mesh.farend import Arrival, FarEnd, application, over, reach
+from deadhop.hops.mesh.farend import Arrival, FarEnd, application, over, places, reach
 from deadhop.hops.mesh.mesh import Mesh, target_port
 from deadhop.hops.mesh.mtls_server import Mode
 from deadhop.hops.mesh.protocol import AUTO, Family, Protocol
-from deadhop.hops.mesh.replies import VERIFY_FAILED, WRONG_VERSION, connect_cause, reset_reply, tls_cause
+from deadhop.hops.mesh.replies import (
+    PEER_RESET,
+    VERIFY_FAILED,
+    VERIFY_ROOT,
+    WRONG_VERSION,
+    connect_cause,
+    reset_reply,
+    tls_cause,
+    verify_san,
+)
 from deadhop.hops.mesh.workload import Workload, captures_inbound
 from deadhop.model.envoy_flags import RBAC_DENIED, UPGRADE_REQUIRED
 from deadhop.model.mesh import LogLine
 
 NO_CHAIN = LogLine(frozenset(("NR",)), "filter_chain_not_found")
 ADMITTED = LogLine(frozenset())
+UNREACHED = LogLine(frozenset(("UF", "URX")))
 Chain = Literal["http", "tcp", "none", "rejects"]
 
 
@@ -76,7 +86,7 @@ def arrive(ctx: Context, arrival: Arrival, ip: str, port: int) -> FarEnd:
     failed = reach(ctx, ip, port)
     if failed is not None:
         return failed
-    pod = ctx.mesh.pod_of(ip)
+    pod = ctx.mesh.pod_of(ip, port)
     if pod is None:
         ctx.lacks(f"what listens at {ip}:{port}")
         ctx.say("network", f"{ip} is the address of no known pod", None)
@@ -118,21 +128,32 @@ def through_sidecar(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port
             function="filter_chain_not_found",
         )
         if arrival.tls != "none":
-            return FarEnd(kind="tls-failed", cause="", log=NO_CHAIN, server=pod.key)
+            cause = tls_cause(ctx.version, PEER_RESET)
+            return FarEnd(kind="tls-failed", cause=cause, log=NO_CHAIN, server=pod.key)
         return FarEnd(kind="closed", cut=True, log=NO_CHAIN, mtls=False, server=pod.key)
     if chain == "rejects":
         ctx.say(name, "the sender presents no client certificate", False, function="SSL handshake")
-        return FarEnd(kind="closed", mtls=False, server=pod.key)
+        return FarEnd(
+            kind="closed", mtls=False, server=pod.key, log=_unfinished(ctx, family.value, pod, ip, port)
+        )
     if arrival.tls == "istio" and server.mode is not Mode.DISABLE:
         failed = _handshake(ctx, arrival, pod)
         if failed is not None:
-            return failed
+            return msgspec.structs.replace(failed, log=_unfinished(ctx, chain, pod, ip, port))
     elif arrival.tls != "none" or arrival.payload == "tls":
         return _tls_meets_plain_chain(ctx, arrival, pod, ip, port, chain, server.mode)
     ctx.say(name, f"filter chain: {chain}", function="getFilterChainMatchOptions")
     if chain == "http":
         return _http(ctx, arrival, pod, ip, port, found.protocol)
     return _tcp(ctx, arrival, pod, ip, port)
+
+
+def _unfinished(ctx: Context, chain: str, pod: Workload, ip: str, port: int) -> LogLine | None:
+    """The line for a connection that never gets to send: none on an HTTP chain; a TCP proxy, which dials the
+    application at once, logs the connection and whether that failed."""
+    if chain == "http":
+        return None
+    return UNREACHED if ctx.fact("not_listening", *places(ip, port, pod)) else ADMITTED
 
 
 def _handshake(ctx: Context, arrival: Arrival, pod: Workload) -> FarEnd | None:
@@ -146,17 +167,15 @@ def _handshake(ctx: Context, arrival: Arrival, pod: Workload) -> FarEnd | None:
     if arrival.sans and own not in arrival.sans:
         ctx.say(name, f"the server is {own}, the client accepts {', '.join(arrival.sans)}", False)
         return FarEnd(
-            kind="tls-failed", cause=tls_cause(ctx.version, VERIFY_FAILED, VERIFY_SAN), server=pod.key
+            kind="tls-failed",
+            cause=tls_cause(ctx.version, VERIFY_FAILED, verify_san(ctx.version, own)),
+            server=pod.key,
         )
     if arrival.source and ctx.fact("certificate_other_root", f"sidecar {arrival.source.key}"):
         ctx.say(name, "the client's certificate is from another root, the server ends the connection", False)
         return FarEnd(kind="closed", server=pod.key)
     ctx.say(name, f"established, server {own}")
     return None
-
-
-VERIFY_ROOT = "verify cert failed: X509_verify_cert: certificate verification error at depth 0: unable to get local issuer certificate"
-VERIFY_SAN = "verify cert failed: SAN matcher"
 
 
 def _tls_meets_plain_chain(
@@ -263,10 +282,12 @@ def _tcp(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int) -> F
     """The inbound TCP proxy."""
     decision = _authorize(ctx, arrival, pod, port, False)
     if decision.allowed is False:
-        return FarEnd(kind="closed", log=ADMITTED, mtls=over(arrival), server=pod.key)
+        log = _unfinished(ctx, "tcp", pod, ip, port)
+        return FarEnd(kind="closed", log=log, mtls=over(arrival), server=pod.key)
     inner = msgspec.structs.replace(arrival, tls="none")
     far = application(ctx, inner, pod, ip, port)
     if far.kind in ("refused", "dropped"):
-        failed = LogLine(frozenset(("UF", "URX")))
-        return FarEnd(kind="closed", log=failed, mtls=over(arrival), server=pod.key)
+        # In plain text the sidecar closes with the request unread, which the kernel turns into a reset.
+        cut = arrival.tls == "none"
+        return FarEnd(kind="closed", cut=cut, log=UNREACHED, mtls=over(arrival), server=pod.key)
     return msgspec.structs.replace(far, log=ADMITTED, mtls=over(arrival))

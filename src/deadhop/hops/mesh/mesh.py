@@ -27,19 +27,6 @@ from deadhop.hops.service.compile import (
 from deadhop.hops.service.registry import Endpoint, MeshService, Resolution, ServicePort
 
 Document = Mapping[str, Any]
-ISTIO_GROUPS = ("networking.istio.io/", "security.istio.io/")
-_ISTIO_KINDS = frozenset(
-    (
-        "PeerAuthentication",
-        "DestinationRule",
-        "VirtualService",
-        "ServiceEntry",
-        "WorkloadEntry",
-        "Sidecar",
-        "AuthorizationPolicy",
-        "RequestAuthentication",
-    )
-)
 
 
 def flatten(docs: Iterable[object]) -> Iterable[Document]:
@@ -61,15 +48,18 @@ class Mesh:
 
     def __init__(self, docs: Iterable[object], cluster_domain: str = "cluster.local") -> None:
         self.problems: list[str] = []
-        self.documents: tuple[Document, ...] = tuple(flatten(docs))
         self.cluster_domain = cluster_domain
+        unique: dict[tuple[str, str, str], Document] = {}
+        for doc in flatten(docs):
+            meta = meta_of(doc)
+            if meta.kind and meta.name:
+                unique[meta.kind, meta.namespace, meta.name] = doc
+            else:
+                self.problems.append(f"an object of kind {meta.kind or '?'} has no name or no kind")
+        self.documents: tuple[Document, ...] = tuple(unique.values())
         self.by_kind: dict[str, list[Document]] = {}
-        for doc in self.documents:
-            kind = text(doc.get("kind"))
-            if not kind or not text(dig(doc, "metadata", "name")):
-                self.problems.append(f"an object of kind {kind or '?'} has no name or no kind")
-            elif kind not in _ISTIO_KINDS or text(doc.get("apiVersion")).startswith((*ISTIO_GROUPS, "")):
-                self.by_kind.setdefault(kind, []).append(doc)
+        for (kind, _, _), doc in unique.items():
+            self.by_kind.setdefault(kind, []).append(doc)
         self.config = self._configure()
         root = self.config.root_namespace
         self.namespaces = {
@@ -77,12 +67,17 @@ class Mesh:
         }
         self.pods: dict[str, Workload] = {}
         self.pod_by_ip: dict[str, Workload] = {}
+        self.host_ports: dict[tuple[str, int], Workload] = {}
         for doc in self._of("Pod"):
             pod = compile_workload(doc, meta_of(doc), self.config.http10)
             self.pods[pod.key] = pod
-            for ip in pod.ips:
-                if not pod.host_network and pod.phase not in ("Succeeded", "Failed"):
-                    self.pod_by_ip[address(ip)] = pod
+            if pod.phase in ("Succeeded", "Failed"):
+                continue
+            for ip in map(address, pod.ips):
+                if pod.host_network:
+                    self.host_ports.update({(ip, number): pod for _, number in pod.ports})
+                else:
+                    self.pod_by_ip[ip] = pod
         self.services: list[MeshService] = self._register()
         self.peer = PeerPolicies(map(compile_peer_authentication, self._of("PeerAuthentication")), root)
         self.authz = AuthorizationPolicies(
@@ -106,7 +101,10 @@ class Mesh:
 
     @classmethod
     def from_objects(cls, docs: Iterable[object], *, cluster_domain: str = "cluster.local") -> Mesh:
-        """Compile decoded Kubernetes and Istio documents. Never raises on odd shapes; see :attr:`problems`."""
+        """Compile decoded Kubernetes and Istio documents. Never raises on odd shapes; see :attr:`problems`.
+
+        Of several documents of one kind, namespace and name the last counts.
+        """
         return cls(docs, cluster_domain)
 
     def changed(
@@ -244,9 +242,9 @@ class Mesh:
     def _selective(self, workload: Workload) -> bool:
         return workload.namespace in self.sidecars.selecting
 
-    def pod_of(self, ip: str) -> Workload | None:
-        """The running pod with this address; pods in the host's network share their node's and do not count."""
-        return self.pod_by_ip.get(ip)
+    def pod_of(self, ip: str, port: int) -> Workload | None:
+        """The running pod with this address; in the host's network, which pods share, the one that declares the port."""
+        return self.pod_by_ip.get(ip) or self.host_ports.get((ip, port))
 
     def endpoint_tls(self, endpoint: Endpoint) -> bool:
         """Does the endpoint's label say that its sidecar takes mutual TLS?"""

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from deadhop.hops.mesh.clusters import Cluster, build_cluster, cluster_name, lookup, passthrough
+from deadhop.hops.mesh.clusters import Cluster, build_cluster, cluster_name, passthrough, resolve
 from deadhop.hops.mesh.context import Context
 from deadhop.hops.mesh.dial import dial
 from deadhop.hops.mesh.farend import Arrival, FarEnd
@@ -84,7 +84,7 @@ def routed(
     authority, path = authority_of(request)
     if authority is None:
         ctx.say(me, "refuses a request without Host", False, function="missing_host_header")
-        return local(400, "", "missing_host_header", flags=("DPE",))
+        return local(400, "", "missing_host_header")
     refused = _refused_upgrade(ctx, me, request)
     if refused is not None:
         return refused
@@ -192,13 +192,7 @@ def _act(
     target = max(targets, key=lambda d: d.weight)
     retries = Retries() if route.retries is None else route.retries
     timeout = route.timeout or None
-    number = target.port
-    service = lookup(ctx.mesh, scope, target.host, number or request.dst_port)
-    if number is None:
-        candidates = ctx.mesh.by_host.get(target.host, [])
-        single = candidates[0].ports[0].number if candidates and len(candidates[0].ports) == 1 else None
-        number = single or request.dst_port
-        service = lookup(ctx.mesh, scope, target.host, number)
+    service, number = resolve(ctx.mesh, scope, target, request.dst_port)
     host = service.host if service else target.host
     label = cluster_name(host, number, target.subset)
     port = service.port(number) if service else None
@@ -243,7 +237,7 @@ def _overflows(ctx: Context, client: Workload, cluster: Cluster) -> bool:
     where = [f"sidecar {client.key}", client.key]
     for host in cluster.hosts:
         where.append(f"{host.address}:{host.port}")
-        pod = ctx.mesh.pod_of(host.address)
+        pod = ctx.mesh.pod_of(host.address, host.port)
         if pod is not None:
             where += [pod.key, f"sidecar {pod.key}"]
     fact = ctx.fact("requests_in_flight", *where)
@@ -272,6 +266,8 @@ def _attempts(
         )
         fork = ctx.fork()
         fork.say(cluster.name, f"attempt {attempt} to {host.address}:{host.port}: {host.why}", tls=host.tls)
+        if not host.sure:
+            fork.lacks(f"whether {host.address} has a sidecar ({host.why})")
         far = dial(fork, sent, host)
         reason = RESET_OF.get(far.kind, "")
         if reason:

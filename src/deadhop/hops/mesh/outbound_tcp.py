@@ -6,6 +6,8 @@ logged as ``UF,URX``.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 from deadhop.hops.mesh.clusters import BLACKHOLE, Cluster
@@ -16,12 +18,16 @@ from deadhop.hops.mesh.versions import has
 from deadhop.model.mesh import LogLine, MeshOutcome
 from deadhop.model.trace import Disposition
 
+UNREAD: Literal["reset"] = "reset"
+"""How a connection ends that the proxy closes without having read what the application wrote: the kernel answers
+with a reset. An application that writes late, or waits for the server, sees a clean close instead."""
+
 
 def blackholed(ctx: Context) -> MeshOutcome:
     """BlackHoleCluster has no hosts: the connection is closed."""
     ctx.say("outboundTrafficPolicy", "REGISTRY_ONLY: BlackHoleCluster closes the connection", False)
     return MeshOutcome(
-        ending="closed",
+        ending=UNREAD,
         client_log=LogLine(frozenset(("UH",)), None, BLACKHOLE),
         disposition=Disposition.REJECTED,
         reason="UH",
@@ -32,7 +38,7 @@ def no_host(ctx: Context, cluster: Cluster) -> MeshOutcome:
     """A TCP proxy whose cluster has no hosts closes the connection."""
     ctx.say(cluster.name, "the cluster has no hosts", False)
     log = LogLine(frozenset(("UH",)), None, cluster.name)
-    return MeshOutcome(ending="closed", client_log=log, disposition=Disposition.REJECTED, reason="UH")
+    return MeshOutcome(ending=UNREAD, client_log=log, disposition=Disposition.REJECTED, reason="UH")
 
 
 def proxied(ctx: Context, cluster: Cluster, arrival: Arrival) -> MeshOutcome:
@@ -41,6 +47,8 @@ def proxied(ctx: Context, cluster: Cluster, arrival: Arrival) -> MeshOutcome:
         return no_host(ctx, cluster)
     host = cluster.hosts[0]
     ctx.say(cluster.name, f"TCP to {host.address}:{host.port}: {host.why}", function="tcp_proxy")
+    if not host.sure:
+        ctx.lacks(f"whether {host.address} has a sidecar ({host.why})")
     far = dial(ctx, msgspec.structs.replace(arrival, tls=host.tls, http=False, sans=cluster.sans), host)
 
     def line(*flags: str) -> LogLine:
@@ -51,7 +59,7 @@ def proxied(ctx: Context, cluster: Cluster, arrival: Arrival) -> MeshOutcome:
         far.kind == "tls-failed" and host.tls == "none"
     ):
         return msgspec.structs.replace(
-            outcome, ending="closed", client_log=line("UF", "URX"), mtls=None, reason="UF"
+            outcome, ending=UNREAD, client_log=line("UF", "URX"), mtls=None, reason="UF"
         )
     if far.kind == "closed" and far.cut:
         forwarded = has(ctx.version, "tcp_reset_forwarded")

@@ -13,6 +13,7 @@ from deadhop.model.envoy_flags import RESET_BODY, RESET_STATUS
 
 CONNECT_REFUSED = "delayed connect error: Connection refused"
 WRONG_VERSION = "268435703:SSL routines:OPENSSL_internal:WRONG_VERSION_NUMBER"
+PEER_RESET = "33554536:system library:OPENSSL_internal:Connection reset by peer"
 VERIFY_FAILED = "268435581:SSL routines:OPENSSL_internal:CERTIFICATE_VERIFY_FAILED"
 
 REASON_FLAGS = {
@@ -23,6 +24,18 @@ REASON_FLAGS = {
     "protocol error": "UPE",
     "remote reset": "UR",
 }
+
+
+VERIFY_ROOT = (
+    "verify cert failed: X509_verify_cert: certificate verification error at depth 0: "
+    "unable to get local issuer certificate"
+)
+
+
+def verify_san(version: Version, seen: str) -> str:
+    """The verifier's message where the server's name is not among those accepted."""
+    tail = f", certificate SANs are [{seen}]" if has(version, "seen_sans") else ""
+    return f"verify cert failed: SAN matcher{tail}"
 
 
 class Reply(msgspec.Struct, frozen=True):

@@ -48,7 +48,7 @@ BOUNDARIES: dict[str, Boundary] = {
         (1, 38, 0), "a TCP proxy passes an upstream reset on as a reset, with flag UR", "observed"
     ),
     "seen_sans": Boundary(
-        (1, 40, 0), "a SAN mismatch lists the names seen", "default_validator.cc, observed"
+        (1, 38, 0), "a SAN mismatch lists the names seen", "default_validator.cc, observed in 1.38.3"
     ),
 }
 
