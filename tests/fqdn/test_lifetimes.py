@@ -15,7 +15,6 @@ from deadhop.fqdn.options import (
     V1_11,
     V1_12,
     V1_13,
-    V1_15,
     V1_16,
     V1_17,
     V1_18,
@@ -370,4 +369,3 @@ def test_times_as_go_prints_them() -> None:
     for text in ("", "yesterday", "2023-02-10T18:16:05"):
         with pytest.raises(ValueError):
             from_rfc3339(text)
-    assert V1_15 < V1_16

@@ -913,9 +913,11 @@ class World:
     def policy_of(self, item: Vector) -> EgressPolicy:
         dns = item.get("dns_rules_port53")
         extra = item.get("extra_egress") or {}
-        if unknown := set(extra) - {"toCIDRSet", "toCIDR"}:
+        if unknown := set(extra) - {"toCIDRSet", "toCIDR", "toEntities"}:
             raise UnknownOperation(f"egress {unknown}")
         listed = [*(i["cidr"] for i in extra.get("toCIDRSet", [])), *extra.get("toCIDR", [])]
+        if {"world", "all"} & set(extra.get("toEntities", [])):
+            listed += ["0.0.0.0/0", "::/0"]
         cidrs = []
         for text in listed:
             ip, _slash, bits = text.partition("/")

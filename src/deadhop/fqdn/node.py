@@ -43,7 +43,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """The decision on one connection: the selector or CIDR that allowed it, and the names behind the selector.
 
     ``until`` is when the last of those names' lookups expires; the address stays allowed to the next DNS GC after
-    it, and as long as a connection to it lives. None where it does not expire or nothing allows it.
+    it, and as long as a connection to it lives. ``held``: the lookups are gone, only the wait for conntrack keeps the
+    address. ``until`` is None then, and where nothing expires.
     """
 
     allowed: bool
@@ -51,6 +52,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     cidr: str = ""
     names: tuple[str, ...] = ()
     until: float | None = None
+    held: bool = False
     reason: str = ""
 
     def __bool__(self) -> bool:
@@ -170,12 +172,25 @@ class Node:
             selector = self.names.allows(ip, allow.selectors)
             if selector is not None:
                 names = tuple(self.names.names_behind(ip, selector))
-                entries = [self.names.cache.forward[name][ip] for name in names]
-                until = max(entry.expiration_time for entry in entries)
+                until = self._expiry(names, ip)
                 return Connection(
-                    allowed=True, selector=selector, names=names, until=until, reason=selector.label
+                    allowed=True,
+                    selector=selector,
+                    names=names,
+                    until=until,
+                    held=until is None,
+                    reason=selector.label,
                 )
         return Connection(allowed=False, reason="no selector of the policy has learned the address")
+
+    def _expiry(self, names: tuple[str, ...], ip: str) -> float | None:
+        """When the last lookup that gave one of the names this address expires, None where no endpoint has one."""
+        entries = (
+            endpoint.history.forward.get(name, {}).get(ip)
+            for endpoint in self.endpoints.values()
+            for name in names
+        )
+        return max((entry.expiration_time for entry in entries if entry is not None), default=None)
 
     @staticmethod
     def _cidr(policy: EgressPolicy, ip: str, port: int, protocol: str) -> str:

@@ -1,7 +1,7 @@
 """How resolver libraries differ, as data.
 
-Checked against the real thing with a server that answers one rcode to everything: glibc 2.36 and musl 1.2.3
-(``docs/lab_notes``). Go from ``src/net/dnsclient_unix.go`` and ``dnsconfig_unix.go`` (1.22), c-ares from
+Seen on the wire against a server that answers one rcode to everything: glibc 2.36 (``tests/resolver`` repeats it with
+the C library at hand) and musl 1.2.3. Go from ``src/net/dnsclient_unix.go`` and ``dnsconfig_unix.go`` (1.22), c-ares from
 ``ares_getaddrinfo.c`` (1.27), Kong from ``lua-resty-dns-client`` 6.
 """
 
