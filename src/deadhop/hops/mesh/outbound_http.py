@@ -222,18 +222,27 @@ def _forward(ctx: Context, client: Workload, chosen: Chosen, arrival: Arrival) -
         return local(
             503, NO_HEALTHY_UPSTREAM, "no_healthy_upstream", flags=("UH",), route=route, cluster=cluster.name
         )
-    if _overflows(ctx, client, cluster):
+    busy, stuck = _crowd(ctx, client, cluster)
+    if overflows(cluster, busy):
         reply = reset_reply(ctx.version, "overflow")
         ctx.say(cluster.decided_by, "the connection pool's limits are reached", False, function="overflow")
         return local(
             reply.status, reply.body, reply.details, flags=("UO",), route=route, cluster=cluster.name
         )
+    if stuck and cluster.pool.max_connections and busy >= cluster.pool.max_connections and not cluster.http2:
+        ctx.say(
+            cluster.decided_by,
+            "the request waits for a connection",
+            False,
+            function="http1MaxPendingRequests",
+        )
+        return _reply(ctx, chosen, FarEnd(kind="silent"), "", 1, False)
     far, reason, attempts, exhausted = _attempts(ctx, cluster, chosen, arrival)
     return _reply(ctx, chosen, far, reason, attempts, exhausted)
 
 
-def _overflows(ctx: Context, client: Workload, cluster: Cluster) -> bool:
-    """Are the circuit breakers full? In-flight requests hold connections first, then pending slots."""
+def _crowd(ctx: Context, client: Workload, cluster: Cluster) -> tuple[int, bool]:
+    """How many requests are in flight to the cluster, and do they never end?"""
     where = [f"sidecar {client.key}", client.key]
     for host in cluster.hosts:
         where.append(f"{host.address}:{host.port}")
@@ -241,9 +250,12 @@ def _overflows(ctx: Context, client: Workload, cluster: Cluster) -> bool:
         if pod is not None:
             where += [pod.key, f"sidecar {pod.key}"]
     fact = ctx.fact("requests_in_flight", *where)
-    if fact is None:
-        return False
-    pool, busy = cluster.pool, fact.count
+    return (fact.count, ctx.fact("never_answers", *where) is not None) if fact else (0, False)
+
+
+def overflows(cluster: Cluster, busy: int) -> bool:
+    """Are the circuit breakers full? Requests in flight hold connections first, then pending slots."""
+    pool = cluster.pool
     if pool.max_requests and busy >= pool.max_requests:
         return True
     if cluster.http2 or not pool.max_connections or pool.max_pending is None:
