@@ -127,7 +127,6 @@ def _mtls_mode(vector: Vector) -> None:
         capture=Capture(),
         http10=False,
         proxy_version="",
-        probe_ports=frozenset(),
     )
     assert server_mtls_mode(mesh, pod, vector["port"]).mode == vector["expect_mode"]
 

@@ -12,6 +12,7 @@ from deadhop.hops.mesh.destinationrule import DestinationRule
 from deadhop.hops.mesh.listeners import Listener, choose_listener
 from deadhop.hops.mesh.mesh import Mesh, target_port
 from deadhop.hops.mesh.mtls_server import Mode, ServerMode
+from deadhop.hops.mesh.probes import ProbeFate, probe_fate
 from deadhop.hops.mesh.routes import VirtualHost, domains_of, find_virtual_host
 from deadhop.hops.mesh.walk import walk
 from deadhop.hops.mesh.workload import Workload, captures_inbound, captures_outbound
@@ -54,6 +55,7 @@ __all__ = [
     "MeshOutcome",
     "MeshRequest",
     "Mode",
+    "ProbeFate",
     "ServerMode",
     "VirtualHost",
     "Workload",
@@ -61,6 +63,7 @@ __all__ = [
     "captures_inbound",
     "captures_outbound",
     "known_domains",
+    "probe_fate",
     "server_mtls_mode",
     "target_port",
     "walk",

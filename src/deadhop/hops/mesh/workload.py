@@ -61,7 +61,6 @@ class Workload(msgspec.Struct, frozen=True):
     capture: Capture
     http10: bool
     proxy_version: str
-    probe_ports: frozenset[int]
 
     @property
     def key(self) -> str:
@@ -126,18 +125,6 @@ def _capture(annotations: Mapping[str, str], flags: Mapping[str, str]) -> Captur
     )
 
 
-def _probe_ports(containers: list[Mapping[str, Any]], ports: tuple[tuple[str, int], ...]) -> frozenset[int]:
-    found = set()
-    for container in containers:
-        for kind in ("livenessProbe", "readinessProbe", "startupProbe"):
-            for action in ("httpGet", "tcpSocket", "grpc"):
-                port = dig(container, kind, action, "port")
-                number = port_number(port) or next((n for name, n in ports if name == port), None)
-                if number:
-                    found.add(number)
-    return frozenset(found)
-
-
 def compile_workload(doc: Mapping[str, Any], meta: Meta, http10_default: bool) -> Workload:
     """A Pod document as a workload. A native sidecar (an init container that stays) counts as a sidecar."""
     spec, status = table(doc.get("spec")), table(doc.get("status"))
@@ -177,7 +164,6 @@ def compile_workload(doc: Mapping[str, Any], meta: Meta, http10_default: bool) -
         capture=_capture(annotations, _init_flags(init)),
         http10=http10 in ("1", "true") or (not http10 and http10_default),
         proxy_version=image.rpartition(":")[2] if ":" in image else "",
-        probe_ports=_probe_ports(containers, ports),
     )
 
 

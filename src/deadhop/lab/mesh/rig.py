@@ -22,7 +22,7 @@ from deadhop.lab.mesh.envoy import Envoy
 from deadhop.lab.mesh.server_config import Inbound, server_bootstrap
 from deadhop.model.mesh import AppFact, MeshRequest
 
-PATIENCE = 1.0
+PATIENCE = 0.8
 APP_FACTS = (
     "closes_without_response",
     "server_first_binary",

@@ -14,7 +14,7 @@ Doc = dict[str, Any]
 NAMESPACES = ("shop", "web", "data")
 PORTS = (18080, 18081, 19090)
 CLIENT = "web/caller-0"
-MESH = "outboundTrafficPolicy: {mode: %s}\nenableAutoMtls: %s\nconnectTimeout: 0.2s\nrootNamespace: istio-system\n"
+MESH = "outboundTrafficPolicy: {mode: %s}\nenableAutoMtls: %s\nconnectTimeout: 0.1s\nrootNamespace: istio-system\n"
 PORT_NAMES = ("http",) * 8 + ("http-web", "tcp-raw", "tcp-raw", "web", "web", "https", "grpc")
 BEHAVIOURS = ("",) * 12 + (
     "not_listening",
@@ -199,7 +199,7 @@ class _Maker:
             if self.chance(0.1):
                 policy["tls"]["subjectAltNames"] = ["spiffe://cluster.local/ns/x/sa/y"]
         if self.chance(0.3):
-            policy["connectionPool"] = {"tcp": {"connectTimeout": "0.3s"}}
+            policy["connectionPool"] = {"tcp": {"connectTimeout": "0.15s"}}
         if self.chance(0.2):
             tls = {"mode": some(("DISABLE", "ISTIO_MUTUAL"))}
             policy["portLevelSettings"] = [
@@ -237,7 +237,7 @@ class _Maker:
                     destination["port"] = {"number": s[2]["port"]}
                 route["route"] = [{"destination": destination}]
             if self.chance(0.3):
-                route["timeout"] = "0.4s"
+                route["timeout"] = "0.25s"
             if self.chance(0.3):
                 route["retries"] = some(
                     ({"attempts": 0}, {"attempts": 1, "retryOn": "5xx"}, {"attempts": 1, "retryOn": "503"})
