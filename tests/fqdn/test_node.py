@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from deadhop.fqdn import flows, formats
+from deadhop.fqdn import flow_words, flows, formats
 from deadhop.fqdn.answers import (
     NO_TTL,
     ExtractError,
@@ -341,7 +341,7 @@ def test_compact_lines() -> None:
         l4=flows.Layer4(tcp=flows.Ports(40000, 443)),
         source=flows.FlowEndpoint(namespace="shop", pod_name="web-0", identity=26450),
         destination=flows.FlowEndpoint(identity=2),
-        event_type=flows.EventType(flows.EVENT_POLICY_VERDICT),
+        event_type=flows.EventType(flow_words.EVENT_POLICY_VERDICT),
         traffic_direction="EGRESS",
         policy_match_type=1,
         is_reply=False,

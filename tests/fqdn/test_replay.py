@@ -7,7 +7,7 @@ import time
 import msgspec
 import pytest
 
-from deadhop.fqdn.options import LATEST, V1_13, V1_18, options_for
+from deadhop.fqdn.options import LATEST, V1_13, V1_18
 from deadhop.fqdn.policy import CIDRAllow, DNSAllow, EgressPolicy, FQDNAllow
 from deadhop.fqdn.selectors import FQDNSelector
 from deadhop.hops.fqdn import (
@@ -154,7 +154,7 @@ def test_expired_lookups_are_open_without_conntrack_and_closed_with_it() -> None
     assert kinds(gone) == {"min-ttl"}
     held = tuple(ConntrackPass(at=at, live=(("gateway", ADDRESS),)) for at in (100, 200, 300, 400))
     assert one(msgspec.structs.replace(late, passes=held)).allowed is True
-    hour = msgspec.structs.replace(late, version=V1_13, options=options_for(V1_13)[0])
+    hour = msgspec.structs.replace(late, version=V1_13)
     assert one(hour).allowed is True
 
 

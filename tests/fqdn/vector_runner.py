@@ -16,6 +16,7 @@ from deadhop.fqdn import (
     admission,
     answers,
     dns_rules,
+    flow_words,
     flows,
     formats,
     identity,
@@ -778,7 +779,7 @@ def cli_policy_selectors(v: Vector, version: Version, _: Any) -> None:
         same(lines, v["expected_lines_rstripped"])
 
 
-TYPES_BY_TEXT = {text: code for code, text in flows.TYPE_TEXTS.items()}
+TYPES_BY_TEXT = {text: code for code, text in flow_words.TYPE_TEXTS.items()}
 SUMMARY_KEYS = {"q", "qt", "ips", "cn", "ttl", "rc", "src"}
 
 
@@ -849,12 +850,12 @@ def hubble_compact(v: Vector, version: Version, _: Any) -> None:
     src_ip, sport, source = flow_end(item["src"], item["src_identity"])
     dst_ip, dport, destination = flow_end(item["dst"], item["dst_identity"])
     dns = re.fullmatch(r"dns-(request|response) (\w+)", item.get("type", ""))
-    event = {"Policy denied": (flows.EVENT_DROP, 133)}.get(item.get("type", "Policy denied"))
-    for point, text in flows.TRACE_POINTS.items():
+    event = {"Policy denied": (flow_words.EVENT_DROP, 133)}.get(item.get("type", "Policy denied"))
+    for point, text in flow_words.TRACE_POINTS.items():
         if item.get("type") == text:
-            event = (flows.EVENT_TRACE, point)
+            event = (flow_words.EVENT_TRACE, point)
     if item.get("policy_verdict"):
-        event = (flows.EVENT_POLICY_VERDICT, 0)
+        event = (flow_words.EVENT_POLICY_VERDICT, 0)
     if not dns and event is None:
         raise UnknownOperation(f"flow type {item.get('type')}")
     summary = item["summary"]

@@ -17,16 +17,21 @@ from typing import Any, NamedTuple
 import msgspec
 
 from deadhop.fqdn.clock import from_rfc3339, rfc3339_nano
+from deadhop.fqdn.options import V1_19, Version
 from deadhop.fqdn.zombies import DNSZombieMappings
 
 NameMatch = Callable[[str], bool]
 
 
 class UpdateStatus(NamedTuple):
-    """What an update did: ``upserted`` a new pair, ``updated`` a new pair or a later expiry. One boolean up to 1.18."""
+    """What an update did: ``upserted`` a new pair, ``updated`` a new pair or a later expiry."""
 
     updated: bool
     upserted: bool
+
+    def is_news(self, version: Version) -> bool:
+        """Whether the agent acts on it. Up to 1.18 it could not tell the two apart and acted on both."""
+        return self.upserted if version >= V1_19 else self.updated
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -94,10 +94,12 @@ def conntrack_gc(
 
     A pass that failed or covered part of the maps marks what it saw but does not count.
     """
+    seen: dict[int, list[str]] = {}
+    for owner, ip in outgoing:
+        seen.setdefault(owner, []).append(ip)
     for endpoint in endpoints:
-        for owner, ip in outgoing:
-            if owner == endpoint.id:
-                endpoint.zombies.mark_alive(start + grace, ip)
+        for ip in seen.get(endpoint.id, ()):
+            endpoint.zombies.mark_alive(start + grace, ip)
         if complete:
             endpoint.zombies.set_ct_gc_time(start, following)
 

@@ -148,7 +148,7 @@ class NameManager:
         status = self.cache.update(lookup_time, name, ips, ttl)
         if endpoint_cache is not None and all(cache is not endpoint_cache for cache in self.recent):
             self.recent.append(endpoint_cache)
-        waits = (status.upserted or not self.bootstrapped) and self._relabel(name, ips)
+        waits = (status.is_news(self.version) or not self.bootstrapped) and self._relabel(name, ips)
         return Learned(status, waits)
 
     def drop_stale(self, pairs: Collection[tuple[str, str]]) -> None:

@@ -150,7 +150,7 @@ class Node:
             return None
         endpoint = self.endpoint(id)
         status = endpoint.history.update(now, details.qname, details.ips, details.ttl)
-        if status.upserted:
+        if status.is_news(self.version):
             endpoint.zombies.force_expire_by_name_ip(now, details.qname, details.ips)
         return self.names.update(now, details.qname, details.ips, details.ttl, endpoint.history)
 

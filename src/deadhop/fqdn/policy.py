@@ -61,13 +61,14 @@ class CIDRAllow(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[PortSpec, ...] = ()
 
     def contains(self, ip: str) -> bool:
-        address = ip_address(ip)
-        return _inside(address.compressed, self.cidr) and not any(_inside(ip, e) for e in self.excepts)
+        return _inside(ip, self.cidr) and not any(_inside(ip, e) for e in self.excepts)
 
 
 def _inside(ip: str, cidr: str) -> bool:
-    network = ip_network(cidr, strict=False)
-    address = ip_address(ip)
+    try:
+        network, address = ip_network(cidr, strict=False), ip_address(ip)
+    except ValueError:
+        return False
     return address.version == network.version and address in network
 
 

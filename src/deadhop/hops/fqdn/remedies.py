@@ -83,7 +83,9 @@ def with_addresses_asked(world: World, connect: Connect) -> World:
 
 def with_min_ttl(world: World, seconds: int) -> World:
     """The world with another ``tofqdns-min-ttl``."""
-    return msgspec.structs.replace(world, options=msgspec.structs.replace(world.options, min_ttl=seconds))
+    return msgspec.structs.replace(
+        world, options=msgspec.structs.replace(world.effective_options, min_ttl=seconds)
+    )
 
 
 def _candidates(world: World, place: int) -> Iterator[tuple[str, str, World]]:
@@ -131,7 +133,7 @@ def _candidates(world: World, place: int) -> Iterator[tuple[str, str, World]]:
             yield "selector", text, with_selector(world, endpoint, chosen)
     for _, query in teaching:
         needed = int(connect.at - query.at) + 1
-        if needed > world.options.min_ttl:
+        if needed > world.effective_options.min_ttl:
             yield "min-ttl", f"tofqdns-min-ttl of at least {needed} s", with_min_ttl(world, needed)
 
 

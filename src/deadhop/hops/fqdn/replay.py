@@ -16,7 +16,7 @@ from deadhop.fqdn.answers import ExtractError, extract_response
 from deadhop.fqdn.cache import canonical_ip
 from deadhop.fqdn.gc import DNS_GC_INTERVAL
 from deadhop.fqdn.node import Node, QueryOutcome
-from deadhop.fqdn.options import LATEST, Options, Version
+from deadhop.fqdn.options import LATEST, Options, Version, options_for
 from deadhop.fqdn.policy import OPEN, EgressPolicy
 from deadhop.fqdn.selectors import FQDNSelector
 from deadhop.model.dns import Message
@@ -80,7 +80,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a replay needs. ``policies`` by endpoint; an endpoint without one has no egress policy.
 
     ``nodes`` says where endpoints run (all on one node by default). ``complete``: the queries are all there were, so
-    that what was not learned is a fact. ``cluster_addresses`` have a pod's identity.
+    that what was not learned is a fact. ``cluster_addresses`` have a pod's identity. Without ``options`` the version's
+    defaults hold.
     """
 
     policies: Mapping[str, EgressPolicy]
@@ -88,10 +89,14 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     connects: tuple[Connect, ...] = ()
     passes: tuple[ConntrackPass, ...] = ()
     version: Version = LATEST
-    options: Options = Options()
+    options: Options | None = None
     nodes: Mapping[str, str] = msgspec.field(default_factory=dict)
     complete: bool = True
     cluster_addresses: tuple[str, ...] = ()
+
+    @property
+    def effective_options(self) -> Options:
+        return options_for(self.version)[0] if self.options is None else self.options
 
 
 Event: TypeAlias = Query | ConntrackPass | Connect
@@ -112,7 +117,9 @@ class Replay:
         place = self.world.nodes.get(endpoint, "")
         if place not in self.nodes:
             world = self.world
-            self.nodes[place] = Node(world.version, world.options, cluster_addresses=world.cluster_addresses)
+            self.nodes[place] = Node(
+                world.version, world.effective_options, cluster_addresses=world.cluster_addresses
+            )
         node = self.nodes[place]
         if endpoint not in self.ids:
             self.ids[endpoint] = len(self.ids) + 1
