@@ -374,6 +374,7 @@ FAILURES = (
     ("endpoint id", admission.Failure.NO_ENDPOINT),
     ("target dns server", admission.Failure.NO_TARGET),
     ("question", admission.Failure.NO_QUESTION),
+    ("timeout", admission.Failure.UPSTREAM_TIMEOUT),
     ("response", admission.Failure.BAD_RESPONSE),
 )
 
@@ -980,7 +981,8 @@ class World:
             if "then_connect" in step:
                 same(self.connect(1, self.address(step["then_connect"])), wanted, str(step))
             else:
-                same("denied" if addresses is None else "allowed", wanted, str(step))
+                refused = wanted if wanted in ("refused", "denied") else "denied"
+                same(refused if addresses is None else "allowed", wanted, str(step))
         else:
             raise UnknownOperation(str(step))
 
