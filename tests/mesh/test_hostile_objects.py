@@ -24,12 +24,13 @@ KINDS = (
     "WorkloadEntry",
     "Sidecar",
     "AuthorizationPolicy",
+    "RequestAuthentication",
     "Deployment",
 )
 FIELDS = (
     "spec status metadata labels annotations containers ports port name namespace host hosts http route match "
     "destination trafficPolicy tls mode subsets egress ingress rules from to when selector matchLabels endpoints "
-    "addresses data mesh items subset number retries timeout uri prefix regex portLevelMtls mtls podIPs clusterIPs"
+    "addresses data mesh items subset number retries timeout uri prefix regex portLevelMtls mtls jwtRules fromHeaders podIPs clusterIPs"
 ).split()
 
 scalars = (

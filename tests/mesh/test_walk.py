@@ -240,3 +240,26 @@ def test_an_unknown_fact_is_refused() -> None:
 def test_the_release_follows_the_proxy_image() -> None:
     mesh = Mesh.from_objects([config(), pod("caller", "web", "10.244.9.9")])
     assert walk(mesh, MeshRequest(client=CALLER, dst_ip="10.1.1.1", dst_port=1)).envoy == "1.40.0"
+
+
+def test_a_broken_token_gets_401_and_an_unverified_one_stays_open() -> None:
+    mesh = world(policy("RequestAuthentication", {"jwtRules": [{"issuer": "https://issuer.example"}]}))
+    broken = call(mesh, headers=(("Authorization", "Bearer x"),))
+    assert (broken.status, flags(broken)) == (401, set())
+    assert call(mesh, headers=(("Authorization", "Bearer a.b.c"),)).unknown
+    assert call(mesh).status == 200
+
+
+def test_ambient_pods_know_each_other_and_no_host() -> None:
+    ambient = {
+        "kind": "Namespace",
+        "metadata": {"name": "shop", "labels": {"istio.io/dataplane-mode": "ambient"}},
+    }
+    caller = {
+        "kind": "Namespace",
+        "metadata": {"name": "web", "labels": {"istio.io/dataplane-mode": "ambient"}},
+    }
+    mesh = world(strict(), ambient, caller, client_sidecar=False, server_sidecar=False)
+    assert call(mesh, "anything.example.com").mtls is True
+    outside = mesh.changed(remove=[("Namespace", "default/web")])
+    assert call(outside, "orders.shop").ending == "reset"

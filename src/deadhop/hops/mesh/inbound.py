@@ -10,9 +10,11 @@ from typing import Literal
 
 import msgspec
 
+from deadhop.hops.mesh.ambient import in_ambient, through_ztunnel
 from deadhop.hops.mesh.authz import Caller, Decision
 from deadhop.hops.mesh.context import Context
 from deadhop.hops.mesh.farend import Arrival, FarEnd, application, over, places, reach
+from deadhop.hops.mesh.jwt import BAD_FORM
 from deadhop.hops.mesh.mesh import Mesh, target_port
 from deadhop.hops.mesh.mtls_server import Mode
 from deadhop.hops.mesh.protocol import AUTO, Family, Protocol
@@ -32,6 +34,7 @@ from deadhop.model.mesh import LogLine
 
 NO_CHAIN = LogLine(frozenset(("NR",)), "filter_chain_not_found")
 ADMITTED = LogLine(frozenset())
+GONE = ("DC", "downstream_remote_disconnect")
 UNREACHED = LogLine(frozenset(("UF", "URX")))
 Chain = Literal["http", "tcp", "none", "rejects"]
 
@@ -94,6 +97,8 @@ def arrive(ctx: Context, arrival: Arrival, ip: str, port: int) -> FarEnd:
         captured, why = captures_inbound(pod, port)
         if captured:
             return through_sidecar(ctx, arrival, pod, ip, port)
+        if in_ambient(ctx.mesh, pod):
+            return through_ztunnel(ctx, arrival, pod, ip, port)
         ctx.say(
             f"Pod {pod.key}", f"the application gets the bytes as they are: {why}", function="istio-iptables"
         )
@@ -241,23 +246,33 @@ def _http(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int, pro
     if arrival.host is None and arrival.payload != "http/1.0":
         ctx.say(f"sidecar {pod.key}", "refuses a request without Host", False, function="missing_host_header")
         return answer(400, "", "missing_host_header")
+    token = ctx.mesh.tokens.judge(pod.namespace, pod.labels, arrival.headers)
+    if token is not None:
+        policy, broken = token
+        ctx.say(policy, "finds a token" + (" that is none" if broken else ""), False if broken else None)
+        if broken:
+            return answer(401, BAD_FORM, f"jwt_authn_access_denied{{{BAD_FORM.replace(' ', '_')}}}")
+        ctx.lacks(f"whether {policy} accepts the token")
     decision = _authorize(ctx, arrival, pod, port, True)
     if decision.allowed is False:
         return answer(403, RBAC_DENIED, decision.details)
     h2 = protocol.http2 or (protocol.family is Family.AUTO and arrival.payload == "http/2")
     inner = msgspec.structs.replace(arrival, tls="none", payload="http/2" if h2 else "http/1.1")
     far = application(ctx, inner, pod, ip, port)
-    return _answered(ctx, far, mtls, pod, protocol)
+    return _answered(ctx, far, arrival, pod, protocol)
 
 
-def _answered(ctx: Context, far: FarEnd, mtls: bool, pod: Workload, protocol: Protocol) -> FarEnd:
+def _answered(ctx: Context, far: FarEnd, arrival: Arrival, pod: Workload, protocol: Protocol) -> FarEnd:
     """What the inbound router makes of the application's behaviour."""
+    mtls = over(arrival)
     retries = ctx.mesh.config.inbound_retries and protocol.name not in ("grpc", "grpc-web")
     match far.kind:
         case "response":
             return msgspec.structs.replace(far, log=LogLine(frozenset(), "via_upstream"), mtls=mtls)
         case "silent":
-            log = LogLine(frozenset(("DC",)), "downstream_remote_disconnect")
+            # A caller that gives up closes an HTTP/1 connection, but only resets its stream in HTTP/2.
+            gone, details = ("DR", "http2.remote_reset") if arrival.payload == "http/2" else GONE
+            log = LogLine(frozenset((gone,)), details)
             return msgspec.structs.replace(far, log=log, mtls=mtls)
         case "refused":
             reply = reset_reply(ctx.version, "remote connection failure", connect_cause(ctx.version), retries)

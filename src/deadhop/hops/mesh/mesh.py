@@ -12,6 +12,7 @@ from deadhop.hops.mesh.authz import AuthorizationPolicies, compile_authorization
 from deadhop.hops.mesh.config import MeshConfig, compile_config, istiod_environment
 from deadhop.hops.mesh.decode import address, dig, labels, meta_of, rows, selector_matches, table, text
 from deadhop.hops.mesh.destinationrule import DestinationRules, compile_destination_rule
+from deadhop.hops.mesh.jwt import RequestPolicies, compile_request_authentication
 from deadhop.hops.mesh.mtls_server import PeerPolicies, compile_peer_authentication
 from deadhop.hops.mesh.protocol import Family
 from deadhop.hops.mesh.scope import Scope, Sidecars, compile_sidecar
@@ -82,6 +83,9 @@ class Mesh:
         self.peer = PeerPolicies(map(compile_peer_authentication, self._of("PeerAuthentication")), root)
         self.authz = AuthorizationPolicies(
             map(compile_authorization_policy, self._of("AuthorizationPolicy")), root
+        )
+        self.tokens = RequestPolicies(
+            map(compile_request_authentication, self._of("RequestAuthentication")), root
         )
         self.sidecars = Sidecars(map(compile_sidecar, self._of("Sidecar")), root)
         domain, config = cluster_domain, self.config
