@@ -1,0 +1,108 @@
+"""Queries leave the client and no DNS server answers.
+
+What happens
+------------
+No server runs, is ready, or listens at the address that the clients ask. Every name fails alike, by every transport:
+nobody answers, or the address says port unreachable.
+
+How to tell it from its neighbours
+----------------------------------
+A single answered query, of whatever size, rules it out: then look at sizes, names or policy. A policy drop is recorded
+as one. A full answer that is lost on its way shows an answer packet somewhere.
+
+Fix
+---
+Bring the DNS servers back, or point the clients at ones that run.
+
+References
+----------
+resolv.conf(5); Kubernetes, Debugging DNS Resolution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.observed.dns import DnsLookup, DnsQuery
+from deadhop.model.observed.http import DialFailure
+from deadhop.model.observed.kube import Endpoints, Pod
+from deadhop.model.observed.packets import CapturedPacket, SkbTrace
+from deadhop.model.observed.policy import Flow
+
+SLUG = "dns-server-unreachable"
+DNS_NAMES = ("kube-dns", "coredns", "rke2-coredns", "dns-default")
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    answered = [
+        *(q for q in view.of(DnsQuery) if q.rcode),
+        *(r for r in view.of(DnsLookup) if r.status in ("NOERROR", "NXDOMAIN") or r.answers),
+        *(f for f in view.of(Flow) if f.dns and f.dns.response),
+        *(p for p in view.of(CapturedPacket) if p.dns and p.dns.response),
+    ]
+    delivered = [
+        t
+        for t in view.of(SkbTrace)
+        if any(s.func in ("udp_rcv", "skb_consume_udp", "ip_forward") for s in t.steps)
+    ]
+    lost = [r for r in view.of(DnsLookup) if r.status in ("TIMEOUT", "UNREACHABLE")]
+    dials = [
+        d
+        for d in view.of(DialFailure)
+        if d.error in ("lookup-timeout", "lookup-failed")
+        or (d.port == 53 and d.error in ("timeout", "refused"))
+    ]
+    empty = [e for e in view.of(Endpoints) if e.service in DNS_NAMES and not e.ready]
+    down = [
+        p
+        for p in view.of(Pod)
+        if any(p.name.startswith(n) for n in DNS_NAMES) and p.ready is not None and p.ready[0] == 0
+    ]
+    refused = [
+        p
+        for p in view.of(CapturedPacket)
+        if p.icmp
+        and p.icmp.type == 3
+        and p.icmp.code == 3
+        and (p.icmp.quoted is None or p.icmp.quoted.dport == 53)
+    ]
+    denied = [f for f in view.of(Flow) if f.denied and f.dst.port == 53]
+    if not (lost or dials or empty or down or refused or answered or delivered):
+        return
+    if (
+        not (lost or dials or refused)
+        and not delivered
+        and not (answered and (empty or down))
+        and not answered
+    ):
+        return
+    server = next((r.server for r in lost if r.server), "") or "the DNS service"
+    yield Hypothesis(
+        subject=server,
+        title=f"No DNS server answers at {server}.",
+        checks=(
+            judged("lookups get no answer at all", True if lost or dials or refused else None, [*lost, *dials, *refused], weight=0.8, required=True),
+            judged("nothing is answered or delivered", False if answered or delivered else None, (answered or delivered)[:4], weight=1.0, required=bool(answered or delivered)),
+            judged("the queries are not denied by policy", False if denied else None, denied, weight=1.0, required=bool(denied)),
+            shown("the DNS service has no ready endpoint, or nothing listens there", [*empty, *down, *refused], weight=2.2, required=True, decide="kubectl -n kube-system get pods,endpointslices -l k8s-app=kube-dns -o wide"),
+        ),
+        explains=("every name fails alike, small answers included",),
+        fixes=(Fix(title="Bring the DNS servers back", artifact="kubectl -n kube-system rollout status deployment/coredns\nkubectl -n kube-system logs -l k8s-app=kube-dns --tail=50\n"),),
+        prior=-1.2,
+    )  # fmt: skip
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="dns",
+    title="No DNS server runs, is ready or listens at the address that clients ask.",
+    inputs=(DnsLookup, DnsQuery, DialFailure, Endpoints, Pod, CapturedPacket, SkbTrace, Flow),
+    needs=(DnsLookup, DnsQuery, DialFailure, CapturedPacket, SkbTrace, Flow),
+    rivals=(
+        "egress-policy-missing-dns-allow",
+        "path-mtu-drops-df-udp-dns-response",
+        "conntrack-race-on-parallel-udp-dns",
+    ),
+    check=check,
+)

@@ -1,0 +1,172 @@
+"""An egress policy selects the pod and lists only its targets, so DNS falls under the implicit deny.
+
+What happens
+------------
+Any egress section puts the pod into default deny. A policy that lists the application's targets and forgets DNS
+leaves the pod without names: every lookup is dropped, while the targets work by address.
+
+How to tell it from its neighbours
+----------------------------------
+Flows to the cluster DNS pods on the DNS port are denied, and no rule covers them. If a rule for DNS exists, look for a
+wrong port (the Service's instead of the pod's) or for a resolver that the rule does not select.
+
+Fix
+---
+Allow UDP and TCP to the cluster DNS pods on the port they listen on.
+
+References
+----------
+Kubernetes, NetworkPolicy default deny; Cilium, DNS egress.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from deadhop.hops.policy import cilium, kubernetes
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.observed.dns import DnsLookup, DnsQuery
+from deadhop.model.observed.http import DialFailure
+from deadhop.model.observed.kube import (
+    CiliumClusterwideNetworkPolicy,
+    CiliumNetworkPolicy,
+    KubeObject,
+    NetworkPolicy,
+)
+from deadhop.model.observed.policy import CiliumEvent, Flow
+
+SLUG = "egress-policy-missing-dns-allow"
+DNS_PORTS = ("53", "5353", "8053", "1053", "9053", "dns", "dns-tcp", "dns-udp")
+ARTIFACT = """egress:
+- to:
+  - namespaceSelector:
+      matchLabels: {kubernetes.io/metadata.name: kube-system}
+    podSelector:
+      matchLabels: {k8s-app: kube-dns}
+  ports:
+  - {protocol: UDP, port: 53}
+  - {protocol: TCP, port: 53}
+"""
+
+
+def governs_egress(policy: KubeObject) -> bool:
+    return "egress" in (
+        kubernetes.directions(policy) if policy.kind == "NetworkPolicy" else cilium.directions(policy)
+    )
+
+
+def names_dns(policy: KubeObject) -> bool:
+    """Whether some egress rule of a policy covers a DNS port, or every port."""
+    specs = [policy.spec] if policy.kind == "NetworkPolicy" else list(cilium.specs(policy))
+    for spec in specs:
+        for rule in spec.get("egress") or ():
+            if (
+                isinstance(rule, dict)
+                and "toFQDNs" not in rule
+                and _covers(rule, policy.kind == "NetworkPolicy")
+            ):
+                return True
+    return False
+
+
+def _covers(rule: dict[str, Any], plain: bool) -> bool:
+    ports = (
+        rule.get("ports")
+        if plain
+        else [
+            p for item in rule.get("toPorts") or () if isinstance(item, dict) for p in item.get("ports") or ()
+        ]
+    )
+    if not ports:
+        peers = rule.get("to") if plain else next((v for k, v in rule.items() if k.startswith("to")), None)
+        return not peers or _wide(peers)
+    return any(isinstance(p, dict) and str(p.get("port", "53")) in DNS_PORTS for p in ports)
+
+
+def _wide(peers: Any) -> bool:
+    """Whether peers without ports may hold the DNS pods: an empty selector, another namespace's, or the whole cluster."""
+    return any(
+        p in ("all", "cluster", "kube-dns")
+        or (
+            isinstance(p, dict)
+            and ("namespaceSelector" in p or "0.0.0.0/0" in str(p) or not p or "k8s-app" in str(p))
+        )
+        for p in peers
+    )
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    policies: list[KubeObject] = [
+        *view.of(NetworkPolicy),
+        *view.of(CiliumNetworkPolicy),
+        *view.of(CiliumClusterwideNetworkPolicy),
+    ]
+    egress = [p for p in policies if governs_egress(p)]
+    denied: list[Flow | CiliumEvent] = [f for f in view.of(Flow) if f.denied and f.dst.port == 53]
+    denied += [
+        e for e in view.of(CiliumEvent) if e.verdict == "DROPPED" and "olicy" in e.reason and e.dport == 53
+    ]
+    lost = [
+        *(
+            d
+            for d in view.of(DialFailure)
+            if d.error in ("lookup-timeout", "no-such-host", "lookup-failed")
+            or (d.port == 53 and d.error == "timeout")
+        ),
+        *(r for r in view.of(DnsLookup) if r.status in ("TIMEOUT", "UNREACHABLE")),
+    ]
+    answered = [
+        *(q for q in view.of(DnsQuery) if q.rcode),
+        *(f for f in view.of(Flow) if f.dns and f.dns.response and not f.denied),
+    ]
+    covering = [p for p in egress if names_dns(p)]
+    missing = [p for p in egress if not names_dns(p)]
+    if not denied and not (missing and lost) and not answered:
+        return
+    if answered and not denied:
+        yield Hypothesis(
+            subject="DNS egress",
+            title="An egress policy forgets DNS.",
+            checks=(
+                judged("DNS queries do not get through", False, answered[:4], weight=1.0, required=True),
+            ),
+        )
+        return
+    named = missing[0].ref if missing else "an egress policy"
+    yield Hypothesis(
+        subject=missing[0].ref if missing else "egress of the pod",
+        title=f"{named} puts the pod into default deny and allows no DNS.",
+        checks=(
+            judged("queries to the DNS port are denied", True if denied else None, denied, weight=1.9, required=not (missing and lost), decide="hubble observe --verdict DROPPED --port 53"),
+            judged("no egress rule covers DNS", False if covering else (True if missing else None), covering or missing, weight=1.3, required=bool(covering) or not denied, decide="kubectl get netpol,cnp,ccnp -A -o yaml"),
+            shown("lookups fail", lost, weight=0.7, required=not denied),
+        ),
+        explains=("names fail, while the allowed targets work by address",),
+        fixes=(Fix(title="Allow DNS", artifact=ARTIFACT, changed=("the selected pods may ask the cluster DNS",)),),
+        prior=-1.3,
+    )  # fmt: skip
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="policy",
+    title="An egress policy allows its targets and forgets DNS.",
+    inputs=(
+        NetworkPolicy,
+        CiliumNetworkPolicy,
+        CiliumClusterwideNetworkPolicy,
+        Flow,
+        CiliumEvent,
+        DialFailure,
+        DnsLookup,
+        DnsQuery,
+    ),
+    needs=(NetworkPolicy, CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy, Flow, CiliumEvent, DnsQuery),
+    rivals=(
+        "egress-policy-service-port-not-pod-port",
+        "egress-policy-excludes-nodelocaldns-address",
+        "dns-server-unreachable",
+    ),
+    check=check,
+)
