@@ -146,7 +146,7 @@ def read_answer(data: bytes) -> Answer:
     addresses: list[bytes] = []
     cnames: list[str] = []
     in_order = True
-    expected = query.name
+    expected, expected_pointer = query.name, QNAME_POINTER
     seen = -1
     left = answers
     while left:
@@ -160,7 +160,7 @@ def read_answer(data: bytes) -> Answer:
                 if length != wanted or rtype != kind or rtype not in ADDRESSES or owner < 0xC000:
                     break
                 if owner != seen:
-                    if owner != QNAME_POINTER or cnames:
+                    if owner != expected_pointer:
                         name = read_name(data, at)[0]
                         in_order = in_order and (name == expected or name.lower() == expected.lower())
                     seen = owner
@@ -172,8 +172,8 @@ def read_answer(data: bytes) -> Answer:
             if not left:
                 break
         owner_at = at
-        if data[at : at + 2] == b"\xc0\x0c":
-            name = query.name
+        if at + 1 < size and data[at] << 8 | data[at + 1] == expected_pointer:
+            name = expected
             at += 2
         else:
             name, at = read_name(data, at)
@@ -184,7 +184,7 @@ def read_answer(data: bytes) -> Answer:
         at = start + length
         if at > size:
             raise WireError(f"record ends early at octet {owner_at}")
-        if name != expected and name.lower() != expected.lower():
+        if name is not expected and name.lower() != expected.lower():
             in_order = False
         if rtype in ADDRESSES:
             if length != (4 if rtype == TYPE_A else 16):
@@ -196,6 +196,7 @@ def read_answer(data: bytes) -> Answer:
             if end != at:
                 raise WireError(f"CNAME does not fill its record at octet {start}")
             cnames.append(expected)
+            expected_pointer = 0xC000 | start if start < 0x4000 else -1
             ttl = min(ttl, rttl)
             seen = -1
         left -= 1
