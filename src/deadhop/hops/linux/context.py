@@ -78,8 +78,9 @@ class Walk:
         icmp: IcmpError | None = None,
         *,
         tcp_reset: bool = False,
+        errno: int = 0,
     ) -> NoReturn:
-        """The packet dies in ``function``. With ``icmp`` or a reset the sender was told."""
+        """The packet dies in ``function``. With ``icmp`` or a reset the sender was told; ``errno`` is a local one's."""
         told = icmp is not None or tcp_reset
         raise Ended(
             PacketAnswer(
@@ -87,6 +88,7 @@ class Walk:
                 reason=reason,
                 icmp=icmp,
                 tcp_reset=tcp_reset,
+                errno=ERRNO.get(errno, str(errno)) if errno else "",
                 function=function,
                 counters=counters,
             )

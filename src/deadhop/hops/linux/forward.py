@@ -79,6 +79,14 @@ def forward6(walk: Walk, packet: Packet, device: Device, dst: Dst) -> NoReturn:
     packet.oif = out.name
     traverse(walk, packet, "forward")
     traverse(walk, packet, "postrouting")
+    own, by = route_mtu6(dst.alias, out, forwarding=False)
+    if packet.length > own:
+        # ip6_forward asks the device alone; the route's own mtu is met in ip6_fragment, which may not fragment.
+        walk.step(
+            by, f"{packet.length} bytes do not fit {own}", "ip6_fragment", route_sources(dst.alias), ok=False
+        )
+        told = icmp.send6(walk, packet, out, 2, 0, own)
+        walk.drop("NOT_SPECIFIED", "ip6_fragment", ("Ip6FragFails",), told)
     transmit(walk, packet, dst)
 
 

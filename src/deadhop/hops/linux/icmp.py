@@ -57,7 +57,6 @@ def send4(
         tos=tos,
         proto=ICMP,
         dport=icmp_type << 8 | code,
-        choose=False,
     )
     if dst.error:
         _silent(walk, f"no route back to {packet.src_text}")
@@ -91,7 +90,7 @@ def send6(
     oif = (packet.iif or device.name) if scoped else None
     mark = packet.mark if world.sysctl("net.ipv6.fwmark_reflect", 0) else 0
     if not src:
-        probe = route_output6(walk, src=0, dst=packet.src, proto=ICMPV6, choose=False)
+        probe = route_output6(walk, src=0, dst=packet.src, proto=ICMPV6)
         preferred = probe.alias.prefsrc if not probe.error and probe.alias is not None else None
         if preferred is None and packet.iif is not None:
             src = select6(world, world.device(packet.iif), packet.src)
@@ -103,7 +102,6 @@ def send6(
         proto=ICMPV6,
         dport=icmp_type << 8 | code,
         oif=oif,
-        choose=False,
     )
     if dst.error:
         _silent(walk, f"no route back to {packet.src_text}")
@@ -137,8 +135,13 @@ def _emit(walk: Walk, packet: Packet, error: Packet, dst: Dst, what: IcmpError) 
     """Sends ``error`` on its way; its connection state is RELATED to the packet's (nf_ct_attach)."""
     error.route = dst
     error.error = True
-    error.ct = "related" if packet.ct not in (None, "untracked", "invalid") else None
-    error.ct_mark = packet.ct_mark
+    if packet.tracked:
+        error.ct, error.ct_mark, error.conn, error.reply = (
+            "related",
+            packet.ct_mark,
+            packet.conn,
+            not packet.reply,
+        )
     side = walk.side()
     try:
         walk.run(side, error)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deadhop.hops.linux.context import Walk
 from deadhop.hops.linux.devices import Device
-from deadhop.hops.linux.errors import EMSGSIZE, ENETUNREACH
+from deadhop.hops.linux.errors import EADDRNOTAVAIL, EMSGSIZE, ENETUNREACH
 from deadhop.hops.linux.mtu import route_mtu4, route_mtu6
 from deadhop.hops.linux.neighbour import transmit
 from deadhop.hops.linux.netfilter import traverse
@@ -15,6 +15,11 @@ from deadhop.hops.linux.route6 import route_output6
 
 def send(walk: Walk, packet: Packet) -> None:
     """Routes a local socket's packet, or fails the send with an errno. Sets ``packet.route``."""
+    if packet.version == 6 and packet.src not in walk.world.local6:
+        walk.step(
+            "source address", f"{packet.src_text} is not an address of this namespace", "inet6_bind", ok=False
+        )
+        walk.refuse(EADDRNOTAVAIL, "inet6_bind")
     dst = _route(walk, packet)
     if dst.error:
         by = f"route {dst.alias.text}" if dst.alias is not None else "routing"

@@ -89,7 +89,6 @@ def route_output(
     dport: int = 0,
     oif: str | None = None,
     any_src: bool = False,
-    choose: bool = True,
 ) -> Dst:
     """The output route of a locally made packet. A :class:`Dst` with ``error`` set is a failure."""
     world = walk.world
@@ -133,7 +132,7 @@ def route_output(
         result = Dst("local", world.loopback(), alias, leg)
         result.src = src or alias.prefsrc or dst
         return result
-    if oif is None and choose:
+    if oif is None:
         if len(alias.legs) > 1:
             leg = pick_leg(walk, alias, leg)
         elif not alias.length:

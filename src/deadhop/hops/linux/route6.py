@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deadhop.hops.linux.context import Walk
 from deadhop.hops.linux.devices import Device
+from deadhop.hops.linux.errors import EADDRNOTAVAIL
 from deadhop.hops.linux.fib import Alias, Found, Leg
 from deadhop.hops.linux.packet import Packet
 from deadhop.hops.linux.route4 import Dst
@@ -38,15 +39,15 @@ def route_input6(walk: Walk, packet: Packet, device: Device) -> tuple[Found, Dst
     found, paths = walk.world.fib6.lookup(flow, device.name, strict=need_strict(packet.dst))
     if found.error:
         return found, Dst("unicast", None, found.alias)
-    return found, _dst(walk, paths, choose=True)
+    return found, _dst(walk, paths)
 
 
-def _dst(walk: Walk, paths: list[tuple[Alias, Leg]], *, choose: bool) -> Dst:
+def _dst(walk: Walk, paths: list[tuple[Alias, Leg]]) -> Dst:
     seen: dict[tuple[str, str], tuple[Alias, Leg]] = {}
     for alias, leg in paths:
         seen.setdefault((leg.dev, leg.text), (alias, leg))
     distinct = list(seen.values())
-    alias, leg = distinct[walk.choices.pick(len(distinct)) if choose else 0]
+    alias, leg = distinct[walk.choices.pick(len(distinct))]
     if alias.type in ("local", "anycast"):
         result = Dst("local", walk.world.loopback(), alias, leg)
         result.type = alias.type
@@ -72,7 +73,6 @@ def route_output6(
     sport: int = 0,
     dport: int = 0,
     oif: str | None = None,
-    choose: bool = True,
 ) -> Dst:
     """ip6_dst_lookup_tail: without a source the route is looked up first, then a source is chosen for it."""
     strict = need_strict(dst) or (oif is not None and not src)
@@ -90,25 +90,25 @@ def route_output6(
     )
     found, paths = walk.world.fib6.lookup(flow, oif, strict=strict)
     if src:
-        return _output(walk, found, paths, src, choose)
-    result = _output(walk, found, paths, 0, choose)
+        return _output(walk, found, paths, src)
+    result = _output(walk, found, paths, 0)
     chosen = result.src or select6(walk.world, result.device if not result.error else None, dst)
     if not chosen:
-        result.error = result.error or 99
+        result.error = result.error or EADDRNOTAVAIL
         return result
     if result.error:
         flow.src, flow.has_src = chosen, True
         found, paths = walk.world.fib6.lookup(flow, oif, strict=need_strict(dst) or oif is not None)
-        return _output(walk, found, paths, chosen, choose)
+        return _output(walk, found, paths, chosen)
     result.src = chosen
     return result
 
 
-def _output(walk: Walk, found: Found, paths: list[tuple[Alias, Leg]], src: int, choose: bool) -> Dst:
+def _output(walk: Walk, found: Found, paths: list[tuple[Alias, Leg]], src: int) -> Dst:
     if found.error:
         result = Dst("unicast", None, found.alias)
         result.error = found.error
         return result
-    result = _dst(walk, paths, choose=choose)
+    result = _dst(walk, paths)
     result.src = src or result.src
     return result

@@ -1,7 +1,7 @@
 """Policy rules over IPv4 tables (fib_rules_lookup in net/core/fib_rules.c, fib4_rule_* in net/ipv4/fib_rules.c).
 
-While the rules are the three built-in ones, the kernel does not run them: local and main share one trie and a miss
-*or an error* there moves on to ``default`` (fib_lookup in include/net/ip_fib.h).
+While the rules are the three built-in ones, the kernel does not run them: local and main share one trie, and only a
+miss or ``throw`` there moves on to ``default`` (fib_lookup in include/net/ip_fib.h).
 """
 
 from __future__ import annotations
@@ -271,7 +271,7 @@ class Fib4:
         if self.covered is not None and "main" not in self.covered:
             raise Unknown("routing table main (ip route)")
         found = self.merged.lookup(flow.dst, flow.tos, flow.oif, ignore_linkstate=ignore_linkstate)
-        if found.error:
+        if found.error == EAGAIN:
             default = self.tables.get("default")
             if default is not None:
                 found = default.lookup(flow.dst, flow.tos, flow.oif, ignore_linkstate=ignore_linkstate)

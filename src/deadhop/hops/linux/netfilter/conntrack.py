@@ -66,11 +66,10 @@ def tuple_of(packet: Packet) -> Tuple:
 
 def track(walk: Walk, packet: Packet, known: Known) -> None:
     """Gives the packet its state and connection, unless it has one (loopback, notrack, an attached error)."""
-    if packet.ct == "untracked" or packet.conn is not None:
+    if packet.ct is not None:
         return
     if packet.error:
-        packet.ct = packet.ct or "invalid"
-        packet.conn = Connection(tuple_of(packet), _inverse(tuple_of(packet)), settled={"dst", "src"})
+        packet.ct = "invalid"  # about a packet that no connection knows
         return
     own = tuple_of(packet)
     if packet.version == 6 and packet.proto == ICMPV6 and packet.icmp_type in UNTRACKED6:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 from deadhop.hops.linux.netfilter.fib_expression import fib
 from deadhop.hops.linux.netfilter.payload import payload
 from deadhop.hops.linux.netfilter.sets import MISSING, Index, index_of, map_of, vague_in
-from deadhop.hops.linux.netfilter.values import BREAK, CT_STATES, Unsupported, Vague, constant, flags
+from deadhop.hops.linux.netfilter.values import (
+    BREAK,
+    CHECKSUM,
+    CT_STATES,
+    Unsupported,
+    Vague,
+    constant,
+    flags,
+)
 from deadhop.hops.linux.packet import Packet
 
 if TYPE_CHECKING:
@@ -209,13 +217,24 @@ def _map(inner: dict[str, Any], rules: Ruleset, family: str, table: str) -> Comp
         key = getter(p, s)
         if key is BREAK:
             return BREAK
-        if vague_in(key) is not None:
-            values = index.values()
-            return values[s.walk.choices.pick(len(values))] if values else BREAK
-        found = index.find(key)
+        vague = vague_in(key)
+        found = index.find(key) if vague is None else find_vague(index, vague, s)
         return BREAK if found is MISSING else found
 
     return look_up, types
+
+
+def find_vague(index: Index, vague: Vague, s: HookState) -> Any:
+    """A look-up by a value that nobody knows: one of its few options, else any element or none; a checksum is not
+    in a set by chance."""
+    if vague.options:
+        return index.find(vague.options[s.walk.choices.pick(len(vague.options))])
+    if vague.what == CHECKSUM:
+        s.walk.assume("a checksum equals none of the numbers that rules compare it with")
+        return index.fallback
+    values = [*index.values(), MISSING]
+    s.walk.open_questions.append(f"nft {vague.what}")
+    return values[s.walk.choices.pick(len(values))]
 
 
 def membership(right: Any, kinds: tuple[str, ...], rules: Ruleset, family: str, table: str) -> Index | None:

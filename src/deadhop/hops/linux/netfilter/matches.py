@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deadhop.hops.linux.netfilter.expressions import compile_expression, membership
 from deadhop.hops.linux.netfilter.sets import MISSING, Index, interval, vague_in
-from deadhop.hops.linux.netfilter.values import BREAK, Unsupported, Vague, constant, flags
+from deadhop.hops.linux.netfilter.values import BREAK, CHECKSUM, Unsupported, Vague, constant, flags
 from deadhop.hops.linux.netfilter.verdicts import NEXT, STOP, Operation, Verdict
 from deadhop.hops.linux.packet import Packet
 
@@ -101,7 +101,7 @@ def _guess(vague: Vague, test: Test, op: str, s: HookState) -> bool:
     """A value that nobody knows: one of its few options, else both ways; a checksum equals no constant by chance."""
     if vague.options:
         return test(vague.options[s.walk.choices.pick(len(vague.options))])
-    if vague.what == "a checksum" and op in ("==", "in", "!="):
+    if vague.what == CHECKSUM and op in ("==", "in", "!="):
         s.walk.assume("a checksum equals none of the numbers that rules compare it with")
         return op == "!="
     return s.walk.uncertain(f"nft {vague.what}")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from deadhop.hops.linux.netfilter.values import BREAK, Unsupported, Vague
+from deadhop.hops.linux.netfilter.values import BREAK, CHECKSUM, Unsupported, Vague
 from deadhop.hops.linux.packet import Packet
 from deadhop.model.protocols import DCCP, ICMP, ICMPV6, SCTP, TCP, UDP, UDPLITE
 
 Getter = Callable[[Packet], Any]
 
 _PORTS = {"udp": UDP, "tcp": TCP, "dccp": DCCP, "sctp": SCTP, "udplite": UDPLITE}
-_CHECKSUM = Vague("a checksum")
+_CHECKSUM = Vague(CHECKSUM)
 
 
 def _v4(read: Getter) -> Getter:

@@ -35,9 +35,9 @@ def _route(walk: Walk, packet: Packet) -> Dst | None:
     if isinstance(packet.route, Dst):
         return packet.route
     if packet.version == 6:
-        dst = route_output6(walk, src=0, dst=packet.src, choose=False)
+        dst = route_output6(walk, src=0, dst=packet.src)
     else:
-        dst = route_output(walk, src=0, dst=packet.src, choose=False)
+        dst = route_output(walk, src=0, dst=packet.src)
     if dst.error:
         walk.step(
             "reject", f"not sent: no route back to {packet.src_text}", "nf_reject_fill_skb_dst", ok=None
@@ -65,11 +65,10 @@ def reset(walk: Walk, packet: Packet) -> bool:
             proto=TCP,
             sport=packet.dport,
             dport=packet.sport,
-            choose=False,
         )
     else:
         mark = packet.mark if walk.world.sysctl("net.ipv4.fwmark_reflect", 0) else 0
-        dst = route_output(walk, src=packet.dst, dst=packet.src, mark=mark, any_src=True, choose=False)
+        dst = route_output(walk, src=packet.dst, dst=packet.src, mark=mark, any_src=True)
     if dst.error:
         walk.step("TCP reset", f"not sent: no route back to {packet.src_text}", "nf_send_reset", ok=None)
         return False
@@ -79,7 +78,9 @@ def reset(walk: Walk, packet: Packet) -> bool:
     )  # fmt: skip
     answer.route = dst
     answer.error = True
-    answer.ct = "established" if packet.tracked else None
+    if packet.tracked:
+        answer.ct, answer.ct_mark, answer.conn = "related", packet.ct_mark, packet.conn
+        answer.reply = not packet.reply
     side = walk.side()
     try:
         walk.run(side, answer)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from deadhop.hops.linux.packet import Packet
 from deadhop.hops.linux.route4 import route_output
-from deadhop.hops.linux.route6 import need_strict, route_output6
+from deadhop.hops.linux.route6 import LINK_LOCAL, is_multicast6, route_output6
 
 if TYPE_CHECKING:
     from deadhop.hops.linux.context import Walk

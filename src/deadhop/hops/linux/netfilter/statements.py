@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from deadhop.hops.linux.errors import Unknown
 from deadhop.hops.linux.netfilter import nat, reject
-from deadhop.hops.linux.netfilter.expressions import compile_expression
+from deadhop.hops.linux.netfilter.expressions import compile_expression, find_vague
 from deadhop.hops.linux.netfilter.matches import compare
 from deadhop.hops.linux.netfilter.sets import MISSING, map_of, vague_in
 from deadhop.hops.linux.netfilter.values import BREAK, Unsupported, Vague, constant
@@ -106,10 +106,7 @@ def _vmap(inner: dict[str, Any], rules: Ruleset, family: str, table: str) -> Ope
         if key is BREAK:
             return STOP
         vague = vague_in(key)
-        if vague is not None:
-            values = index.values()
-            return values[s.walk.choices.pick(len(values))] if values else STOP
-        found = index.find(key)
+        found = index.find(key) if vague is None else find_vague(index, vague, s)
         return STOP if found is MISSING else found
 
     return operation

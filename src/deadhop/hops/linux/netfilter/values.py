@@ -60,6 +60,8 @@ class Vague:
         self.options = options
 
 
+#: The :class:`Vague` of which a guess is good: it equals no given number by chance.
+CHECKSUM = "a checksum"
 #: What an expression yields where the packet has no such field: the rule does not match (NFT_BREAK).
 BREAK = None
 

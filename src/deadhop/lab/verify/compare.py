@@ -1,0 +1,97 @@
+"""One topology tried: the kernel's truth beside the model's answer, and where they differ."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+
+import msgspec
+
+from deadhop.evidence.namespace import load
+from deadhop.hops.linux.walk import walk_packet
+from deadhop.lab.verify.drops import DropProbe
+from deadhop.lab.verify.router import Router, neighbour_mac
+from deadhop.lab.verify.topology import Topology
+from deadhop.lab.verify.truth import Observer, Truth
+from deadhop.model.packet import PacketAnswer, PacketFlow
+from deadhop.model.trace import Disposition
+
+
+class Disagreement(msgspec.Struct, kw_only=True):
+    """A packet that the kernel and the model see differently."""
+
+    flow: PacketFlow
+    truth: Truth
+    answer: PacketAnswer
+    what: str
+
+
+class Result(msgspec.Struct, kw_only=True):
+    """A topology's packets: how many, how many the model left open, and the disagreements."""
+
+    topology: Topology
+    packets: int = 0
+    unknown: int = 0
+    disagreements: list[Disagreement] = msgspec.field(default_factory=list)
+    covered: Counter[str] = msgspec.field(default_factory=Counter)
+    unknowns: list[str] = msgspec.field(default_factory=list)
+    problems: list[str] = msgspec.field(default_factory=list)
+
+
+def differs(truth: Truth, answer: PacketAnswer) -> str:
+    """What the answer gets wrong, empty where it agrees."""
+    if str(answer.disposition) != truth.disposition:
+        return f"{answer.disposition} instead of {truth.disposition}"
+    if answer.disposition is Disposition.FORWARDED:
+        stray = [pair for pair in truth.out if pair not in answer.out]
+        return f"{answer.out} instead of {truth.out}" if stray else ""
+    if answer.disposition is Disposition.DELIVERED:
+        return ""
+    if answer.reason not in truth.reasons and (answer.reason or truth.reasons):
+        return f"reason {answer.reason or 'none'} instead of {', '.join(truth.reasons) or 'none'}"
+    told = (answer.icmp.type, answer.icmp.code, answer.icmp.mtu) if answer.icmp else None
+    if told != truth.icmp:
+        return f"ICMP {told} instead of {truth.icmp}"
+    if answer.tcp_reset != truth.reset:
+        return f"TCP reset {answer.tcp_reset} instead of {truth.reset}"
+    if bool(answer.errno) != bool(truth.errno) and not truth.icmp:
+        return f"errno {answer.errno or 'none'} instead of {truth.errno or 'none'}"
+    return ""
+
+
+def attempt(topology: Topology, probe: DropProbe | None) -> Result:
+    """Builds, sends, reads the evidence, walks, compares. Nothing of it outlives the call."""
+    result = Result(topology=topology)
+    router = Router(topology)
+    try:
+        ns, problems = load(router.evidence(), "r")
+        result.problems = [f"{problem.source}: {problem.text}" for problem in problems]
+        observer = Observer(router, probe)
+        try:
+            macs = {neighbour_mac(address): address for address in _addresses(topology)}
+            truths = observer.run(macs)
+        finally:
+            observer.close()
+    finally:
+        router.close()
+    for flow, truth in zip(topology.flows, truths, strict=True):
+        if not truth.sent:
+            continue
+        answer = walk_packet(ns, flow)
+        result.packets += 1
+        result.covered[f"{truth.disposition} {' '.join(truth.reasons)}".strip()] += 1
+        if answer.disposition is Disposition.UNKNOWN:
+            result.unknown += 1
+            result.unknowns.append(answer.unknown)
+            continue
+        what = differs(truth, answer)
+        if what:
+            result.disagreements.append(Disagreement(flow=flow, truth=truth, answer=answer, what=what))
+    return result
+
+
+def _addresses(topology: Topology) -> set[str]:
+    found = set()
+    for line in topology.neighbours:
+        found.add(str(ipaddress.ip_address(line.split()[2])))
+    return found
