@@ -19,7 +19,7 @@ FLAGS = {"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16}
 def checksum(data: bytes) -> int:
     if len(data) % 2:
         data += b"\0"
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)
     return ~total & 0xFFFF
@@ -45,7 +45,8 @@ def transport(flow: PacketFlow, number: int, proto: int, src: bytes, dst: bytes,
         packet = struct.pack(">HHHH", flow.sport, flow.dport, length, 0) + payload
         place = 6
     elif proto == TCP:
-        flags = sum(FLAGS[name] for name in (flow.tcp_flags or ("syn",)) if isinstance(name, str))
+        names = flow.tcp_flags if isinstance(flow.tcp_flags, tuple) else ("syn",)
+        flags = sum(FLAGS[name] for name in names)
         packet = struct.pack(">HHIIBBHHH", flow.sport, flow.dport, 1, 0, 5 << 4, flags, 64000, 0, 0) + payload
         place = 16
     else:

@@ -251,9 +251,9 @@ class Generator:
                 pool6 = ("fd00::1", "fd00:1::/32", "fd00::/16", "2001:db8::/32", "fd00:2::/64")
                 words.append(f"from {pick.choice(pool4 if version == 4 else pool6)}")
             if self.chance(0.25):
-                pool4 = ("10.9.0.0/16", "10.9.8.130", "172.16.0.0/12", "8.0.0.0/5", "10.1.0.0/16")
-                pool6 = ("fd09::/16", "fd09:8:0:1::130", "2000::/3", "fd00:1::/64")
-                words.append(f"to {pick.choice(pool4 if version == 4 else pool6)}")
+                to4 = ("10.9.0.0/16", "10.9.8.130", "172.16.0.0/12", "8.0.0.0/5", "10.1.0.0/16")
+                to6 = ("fd09::/16", "fd09:8:0:1::130", "2000::/3", "fd00:1::/64")
+                words.append(f"to {pick.choice(to4 if version == 4 else to6)}")
             if self.chance(0.3):
                 words.append(f"fwmark {pick.choice(('1', '2', '3', '0x3/0x2', '2/2', '0/1'))}")
             if self.chance(0.25):
