@@ -63,7 +63,7 @@ def test_falls_without_what_it_cites(case: Case) -> None:
 
 
 def _best(slug: str, records: list[Record]):  # type: ignore[no-untyped-def]
-    said, _skipped = hypotheses(by_type(records), {slug: causes.load()[slug]})
+    said, _skipped = hypotheses(by_type(records), {slug: causes.load()[slug]}, [])
     scored = [(confidence(h.prior, h.checks), h) for _c, h in said if state(h) is State.FIRES]
     scored = [s for s in scored if s[0] >= LIKELY]
     return max(scored, key=lambda s: s[0], default=None)

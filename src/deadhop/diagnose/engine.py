@@ -16,7 +16,7 @@ from deadhop.diagnose.proof import prove
 from deadhop.diagnose.reachability import reachability
 from deadhop.diagnose.score import FOUND, LIKELY, State, confidence, state
 from deadhop.evidence.read import Evidence
-from deadhop.model.cause import Cause, Hypothesis, View
+from deadhop.model.cause import Cause, Hypothesis, UndeclaredInput, View
 from deadhop.model.finding import (
     Check,
     CheckReport,
@@ -28,7 +28,7 @@ from deadhop.model.finding import (
     SymptomReport,
     Verdict,
 )
-from deadhop.model.record import Record
+from deadhop.model.record import Problem, Record, Source
 
 #: How many evidence lines of one check a report shows; the rest is counted.
 SHOWN = 6
@@ -46,9 +46,13 @@ def by_type(records: Iterable[Record]) -> dict[type[Record], list[Record]]:
 
 
 def hypotheses(
-    records: Mapping[type[Record], list[Record]], causes: Mapping[str, Cause]
+    records: Mapping[type[Record], list[Record]], causes: Mapping[str, Cause], failed: list[Problem]
 ) -> tuple[list[tuple[Cause, Hypothesis]], list[str]]:
-    """What every cause says about the records, and the slugs of causes whose inputs are absent."""
+    """What every cause says about the records, and the slugs of causes whose inputs are absent.
+
+    A cause that raises is put into ``failed``; a cause that reads what it does not declare raises
+    :class:`UndeclaredInput`.
+    """
     said: list[tuple[Cause, Hypothesis]] = []
     skipped: list[str] = []
     for cause in causes.values():
@@ -56,14 +60,28 @@ def hypotheses(
             skipped.append(cause.slug)
             continue
         view = View(dict(records), frozenset(cause.inputs), cause.slug)
-        said += [(cause, hypothesis) for hypothesis in cause.check(view)]
+        try:
+            said += [(cause, hypothesis) for hypothesis in cause.check(view)]
+        except UndeclaredInput:
+            raise
+        except (
+            Exception
+        ) as error:  # evidence of strangers has any shape: one cause's trouble must not hide the others
+            failed.append(
+                Problem(
+                    source=Source(f"cause {cause.slug}"),
+                    kind="internal",
+                    text=f"could not judge: {type(error).__name__}: {error}",
+                )
+            )
     return said, skipped
 
 
 def diagnose(evidence: Evidence, causes: Mapping[str, Cause]) -> Diagnosis:
     """The diagnosis of all evidence read."""
     records = by_type(evidence.records)
-    said, skipped = hypotheses(records, causes)
+    failed: list[Problem] = []
+    said, skipped = hypotheses(records, causes, failed)
     best: dict[str, tuple[float, Cause, Hypothesis]] = {}
     others: dict[str, list[Hypothesis]] = defaultdict(list)
     for cause, hypothesis in said:
@@ -91,7 +109,8 @@ def diagnose(evidence: Evidence, causes: Mapping[str, Cause]) -> Diagnosis:
         next=next_commands(said, [f.cause for f in findings], symptoms),
         not_checked=_not_checked(said, ranked, skipped, causes),
         problems=tuple(
-            ProblemReport(kind=p.kind, source=str(p.source), text=p.text) for p in evidence.problems
+            ProblemReport(kind=p.kind, source=str(p.source), text=p.text)
+            for p in (*evidence.problems, *failed)
         ),
         read={
             "documents": len(evidence.documents),

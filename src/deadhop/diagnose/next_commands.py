@@ -74,7 +74,6 @@ def next_commands(
                 command, what = FIRST_COMMAND[kind]
                 out.append(Next(command=command, decides=what))
     if not out and not findings:
-        out.append(
-            Next(command="deadhop explain --symptoms", decides="which evidence belongs to which symptom")
-        )
+        command = "kubectl get events -A --sort-by=.lastTimestamp; kubectl describe pod POD"
+        out.append(Next(command=command, decides="what fails, where, and since when"))
     return tuple(out)

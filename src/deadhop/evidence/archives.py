@@ -79,8 +79,9 @@ def _take(stream: IO[bytes], packed: int, name: str, kind: str) -> tuple[bytes, 
     most = limits.WHOLE if packed <= 0 else min(limits.WHOLE, max(limits.FREE, packed * limits.RATIO))
     parts: list[bytes] = []
     size = 0
+    some = getattr(stream, "read1", stream.read)  # read1 gives what is there before it meets the damage
     try:
-        while size <= most and (part := stream.read(1 << 20)):
+        while size <= most and (part := some(1 << 16)):
             parts.append(part)
             size += len(part)
     except (EOFError, OSError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:

@@ -15,8 +15,9 @@ UNPACKED = 2 << 30
 #: A member that unpacks to more than RATIO times its packed size, above FREE bytes, is refused.
 RATIO = 250
 FREE = 8 << 20
-#: YAML: aliases in one document, bytes of one YAML document.
+#: YAML: aliases in one document, nodes when they are written out, bytes of one YAML document.
 ALIASES = 200
+NODES = 2_000_000
 YAML = 64 << 20
 #: Files in a folder.
 FILES = 50_000

@@ -67,7 +67,7 @@ def load(text: str) -> Any:
     if "{{" in text:
         text = _TEMPLATE.sub(lambda m: '"' + m.group().replace('"', "'") + '"', text)
     try:
-        return yaml.load(text, Loader=_Plain)
+        value = yaml.load(text, Loader=_Plain)
     except yaml.constructor.ConstructorError as error:
         line = error.problem_mark.line if error.problem_mark else 0
         raise YamlProblem(line, f"a YAML tag is refused: {error.problem}", hostile=True) from None
@@ -76,3 +76,19 @@ def load(text: str) -> Any:
         raise YamlProblem(line, f"not YAML: {error.problem}") from None
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise YamlProblem(0, f"not YAML: {error}".split("\n")[0]) from None
+    if "*" in text and "&" in text and _expanded(value, {}) > limits.NODES:
+        text_ = f"a YAML document whose aliases expand to more than {limits.NODES} nodes is refused"
+        raise YamlProblem(0, text_, hostile=True)
+    return value
+
+
+def _expanded(value: Any, known: dict[int, int]) -> int:
+    """How many nodes a value has when every alias is written out; each shared node is counted once and remembered."""
+    if not isinstance(value, (dict, list)):
+        return 1
+    if id(value) in known:
+        return known[id(value)]
+    known[id(value)] = limits.NODES + 1  # an alias to itself never ends
+    total = 1 + sum(_expanded(v, known) for v in (value.values() if isinstance(value, dict) else value))
+    known[id(value)] = total
+    return total

@@ -49,7 +49,7 @@ class Problem(Record, frozen=True, kw_only=True):
 
     ``kind``: ``unread`` (no reader knows these lines), ``damaged`` (a reader gave up), ``truncated``, ``limit``
     (a size or count limit was reached), ``hostile`` (refused for safety), ``lost`` (the tool that wrote the
-    evidence says that it lost events).
+    evidence says that it lost events), ``internal`` (our own code failed on it).
     """
 
     kind: str

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from deadhop.fqdn.options import V1_16, Version
 from deadhop.fqdn.selectors import FQDNSelector
-from deadhop.model.observed.kube import KubeObject
+from deadhop.model.observed.kube import KubeObject, mapping, mappings
 from deadhop.model.observed.policy import FqdnSelector
 from deadhop.model.record import Record
 
@@ -35,11 +35,8 @@ class Selector(NamedTuple):
 
 def rules(policy: KubeObject, direction: str = "egress") -> Iterator[dict[str, Any]]:
     """The rules of one direction of a Cilium policy, over ``spec`` and ``specs``."""
-    specs = [policy.spec, *(s for s in policy.raw.get("specs") or () if isinstance(s, dict))]
-    for spec in specs:
-        for rule in spec.get(direction) or ():
-            if isinstance(rule, dict):
-                yield rule
+    for spec in (policy.spec, *mappings(policy.raw, "specs")):
+        yield from mappings(spec, direction)
 
 
 def selectors(listed: Iterable[FqdnSelector], policies: Iterable[KubeObject]) -> list[Selector]:
@@ -50,8 +47,8 @@ def selectors(listed: Iterable[FqdnSelector], policies: Iterable[KubeObject]) ->
         found.setdefault(made.text, made)
     for policy in policies:
         for rule in rules(policy):
-            for item in rule.get("toFQDNs") or ():
-                if isinstance(item, dict):
+            for item in mappings(rule, "toFQDNs"):
+                if item:
                     made = Selector(
                         FQDNSelector(str(item.get("matchName") or ""), str(item.get("matchPattern") or "")),
                         policy,
@@ -64,13 +61,11 @@ def selectors(listed: Iterable[FqdnSelector], policies: Iterable[KubeObject]) ->
 def ports(rule: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
     """``(port, protocol, L7 rules)`` of every toPorts item of a rule."""
     found = []
-    for item in rule.get("toPorts") or ():
-        if not isinstance(item, dict):
-            continue
-        l7 = item.get("rules") if isinstance(item.get("rules"), dict) else {}
-        for port in item.get("ports") or ():
-            if isinstance(port, dict):
-                found.append((str(port.get("port", "")), str(port.get("protocol", "ANY")).upper(), l7 or {}))
+    for item in mappings(rule, "toPorts"):
+        for port in mappings(item, "ports"):
+            found.append(
+                (str(port.get("port", "")), str(port.get("protocol", "ANY")).upper(), mapping(item, "rules"))
+            )
     return found
 
 

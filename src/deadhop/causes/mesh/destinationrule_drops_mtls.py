@@ -29,7 +29,7 @@ from deadhop.hops.mesh_world import MeshWorld, least_mesh, walk
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.finding import Check
 from deadhop.model.observed.http import HttpExchange, LocalReply
-from deadhop.model.observed.kube import DestinationRule, PeerAuthentication
+from deadhop.model.observed.kube import DestinationRule, PeerAuthentication, mapping
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.shell import CommandRun
 from deadhop.snapshot.names import service_name
@@ -41,9 +41,7 @@ MESH_MODES = ("ISTIO_MUTUAL", "MUTUAL")
 
 def tls_mode(rule: DestinationRule) -> str:
     """The TLS mode of a rule's own traffic policy, empty where it names none."""
-    policy = rule.spec.get("trafficPolicy")
-    tls = policy.get("tls") if isinstance(policy, dict) else None
-    return str(tls.get("mode", "")).upper() if isinstance(tls, dict) else ""
+    return str(mapping(rule.spec, "trafficPolicy", "tls").get("mode", "")).upper()
 
 
 def check(view: View) -> Iterator[Hypothesis]:
@@ -111,7 +109,7 @@ def _world(rule: DestinationRule, host: str, mode: str) -> MeshWorld:
     extra = [
         {
             **rule.raw,
-            "metadata": {**(rule.raw.get("metadata") or {}), "namespace": rule.namespace or namespace},
+            "metadata": {**(mapping(rule.raw, "metadata")), "namespace": rule.namespace or namespace},
         }
     ]
     if not mode:
@@ -123,9 +121,9 @@ def _world(rule: DestinationRule, host: str, mode: str) -> MeshWorld:
 def _fixes(rule: DestinationRule, host: str) -> tuple[Fix, ...]:
     spec = {
         **rule.spec,
-        "trafficPolicy": {**(rule.spec.get("trafficPolicy") or {}), "tls": {"mode": "ISTIO_MUTUAL"}},
+        "trafficPolicy": {**mapping(rule.spec, "trafficPolicy"), "tls": {"mode": "ISTIO_MUTUAL"}},
     }
-    meta = rule.raw.get("metadata") or {}
+    meta = mapping(rule.raw, "metadata")
 
     def mend(world: MeshWorld) -> MeshWorld:
         namespace = rule.namespace or (service_name(host) or ("", "default"))[1] or "default"

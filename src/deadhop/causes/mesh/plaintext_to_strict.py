@@ -29,7 +29,7 @@ import msgspec
 from deadhop.hops.mesh_world import MeshWorld, least_mesh, walk
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.http import DialFailure, HttpExchange, HttpRequestDump, LocalReply
-from deadhop.model.observed.kube import PeerAuthentication, Pod
+from deadhop.model.observed.kube import PeerAuthentication, Pod, mappings
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.snapshot.names import same_service
 
@@ -83,8 +83,8 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 
 def _sidecar(pod: Pod) -> bool:
-    containers = [*(pod.spec.get("containers") or ()), *(pod.spec.get("initContainers") or ())]
-    return any(isinstance(c, dict) and c.get("name") == "istio-proxy" for c in containers)
+    containers = [*mappings(pod.spec, "containers"), *mappings(pod.spec, "initContainers")]
+    return any(c.get("name") == "istio-proxy" for c in containers)
 
 
 def _world() -> MeshWorld:

@@ -33,6 +33,8 @@ from deadhop.model.observed.kube import (
     CiliumNetworkPolicy,
     KubeObject,
     NetworkPolicy,
+    listing,
+    mappings,
 )
 from deadhop.model.observed.policy import CiliumEvent, Flow
 
@@ -60,28 +62,19 @@ def names_dns(policy: KubeObject) -> bool:
     """Whether some egress rule of a policy covers a DNS port, or every port."""
     specs = [policy.spec] if policy.kind == "NetworkPolicy" else list(cilium.specs(policy))
     for spec in specs:
-        for rule in spec.get("egress") or ():
-            if (
-                isinstance(rule, dict)
-                and "toFQDNs" not in rule
-                and _covers(rule, policy.kind == "NetworkPolicy")
-            ):
+        for rule in mappings(spec, "egress"):
+            if "toFQDNs" not in rule and _covers(rule, policy.kind == "NetworkPolicy"):
                 return True
     return False
 
 
 def _covers(rule: dict[str, Any], plain: bool) -> bool:
-    ports = (
-        rule.get("ports")
-        if plain
-        else [
-            p for item in rule.get("toPorts") or () if isinstance(item, dict) for p in item.get("ports") or ()
-        ]
-    )
+    items = [rule] if plain else mappings(rule, "toPorts")
+    ports = [port for item in items for port in mappings(item, "ports")]
     if not ports:
-        peers = rule.get("to") if plain else next((v for k, v in rule.items() if k.startswith("to")), None)
-        return not peers or _wide(peers)
-    return any(isinstance(p, dict) and str(p.get("port", "53")) in DNS_PORTS for p in ports)
+        key = "to" if plain else next((k for k in rule if k.startswith("to")), "to")
+        return not rule.get(key) or _wide(listing(rule, key))
+    return any(str(port.get("port", "53")) in DNS_PORTS for port in ports)
 
 
 def _wide(peers: Any) -> bool:

@@ -29,7 +29,12 @@ from deadhop.hops.fqdn_world import FqdnWorld, Taught, walk
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.finding import Check
 from deadhop.model.observed.dns import DnsLookup, DnsQuery
-from deadhop.model.observed.kube import CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, KubeObject
+from deadhop.model.observed.kube import (
+    CiliumClusterwideNetworkPolicy,
+    CiliumNetworkPolicy,
+    KubeObject,
+    mappings,
+)
 from deadhop.model.observed.policy import Flow, FqdnCacheEntry, FqdnSelector
 from deadhop.model.record import Record
 from deadhop.snapshot.asked import questions
@@ -70,8 +75,8 @@ def _dns_patterns(
     for policy in policies:
         for rule in rules(policy):
             for _port, _proto, l7 in ports(rule):
-                for item in l7.get("dns") or ():
-                    if isinstance(item, dict):
+                for item in mappings(l7, "dns"):
+                    if item:
                         found.append(
                             Selector(
                                 FQDNSelector(
@@ -89,12 +94,9 @@ def _hypothesis(
     refused = [
         r
         for r in records
-        if (isinstance(r, DnsLookup)
-        and r.status == "REFUSED")
-        or (isinstance(r, DnsQuery)
-        and r.rcode == "REFUSED")
-        or (isinstance(r, Flow)
-        and r.denied)
+        if (isinstance(r, DnsLookup) and r.status == "REFUSED")
+        or (isinstance(r, DnsQuery) and r.rcode == "REFUSED")
+        or (isinstance(r, Flow) and r.denied)
     ]
     denied = world_denials(view.of(Flow))
     passing = [x.record for x in learned(view.of(FqdnCacheEntry), view.of(Flow)) if selector.matches(x.name)]

@@ -28,7 +28,7 @@ from deadhop.evidence.fields import integer, is_ip
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.finding import Check
 from deadhop.model.observed.http import DialFailure, HttpExchange, LocalReply
-from deadhop.model.observed.kube import Endpoints, HTTPRoute, Ingress, Service
+from deadhop.model.observed.kube import Endpoints, HTTPRoute, Ingress, Service, mapping, mappings
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.record import Record
 from deadhop.snapshot.names import service_name
@@ -96,30 +96,19 @@ def _callers(view: View) -> Iterator[tuple[Record, str, int]]:
         if dial.port and dial.error in ("refused", "timeout"):
             yield dial, dial.host or dial.ip, dial.port
     for route in view.of(HTTPRoute):
-        for rule in route.spec.get("rules") or ():
-            for backend in (rule.get("backendRefs") or ()) if isinstance(rule, dict) else ():
-                if isinstance(backend, dict) and (port := integer(str(backend.get("port", "")))):
-                    yield (
-                        route,
-                        f"{backend.get('name')}.{backend.get('namespace') or route.namespace or 'default'}.svc.cluster.local",
-                        port,
-                    )
+        for rule in mappings(route.spec, "rules"):
+            for backend in mappings(rule, "backendRefs"):
+                if port := integer(str(backend.get("port", ""))):
+                    namespace = backend.get("namespace") or route.namespace or "default"
+                    yield route, f"{backend.get('name')}.{namespace}.svc.cluster.local", port
     for ingress in view.of(Ingress):
-        for rule in ingress.spec.get("rules") or ():
-            http = rule.get("http") if isinstance(rule, dict) else None
-            for path in (http.get("paths") or ()) if isinstance(http, dict) else ():
-                service = ((path.get("backend") or {}).get("service") or {}) if isinstance(path, dict) else {}
-                number = (
-                    integer(str((service.get("port") or {}).get("number", "")))
-                    if isinstance(service.get("port"), dict)
-                    else None
-                )
+        for rule in mappings(ingress.spec, "rules"):
+            for path in mappings(rule, "http", "paths"):
+                service = mapping(path, "backend", "service")
+                number = integer(str(mapping(service, "port").get("number", "")))
                 if service.get("name") and number:
-                    yield (
-                        ingress,
-                        f"{service['name']}.{ingress.namespace or 'default'}.svc.cluster.local",
-                        number,
-                    )
+                    namespace = ingress.namespace or "default"
+                    yield ingress, f"{service['name']}.{namespace}.svc.cluster.local", number
 
 
 def _hypothesis(view: View, caller: Record, host: str, port: int, service: Service | None) -> Hypothesis:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from deadhop.evidence.fields import integer, netmask_length
+from deadhop.evidence.fields import integer, is_ip, netmask_length
 from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.model.net import Address, Link
 from deadhop.model.record import Record
@@ -51,7 +51,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             fields["address"] = layer["mac"]
             if layer["netns"]:
                 fields["info"] = {"link_netns": layer["netns"]}
-        elif inet := _INET.match(line):
+        elif (inet := _INET.match(line)) and is_ip(inet["addr"]):
             family = 6 if inet["family"] == "inet6" else 4
             records.append(
                 Address(

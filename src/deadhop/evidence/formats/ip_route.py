@@ -124,6 +124,10 @@ def _route(
             ipaddress.ip_network(dst, strict=False)
         except ValueError:
             return None
+    if any(key in words and not is_ip(words[key]) for key in ("via", "src")) or any(
+        leg.gateway and not is_ip(leg.gateway) for leg in legs
+    ):
+        return None
     family = 6 if ":" in dst + words.get("via", "") else 4
     flags = tuple(f for f in ("onlink", "linkdown", "dead") if re.search(rf"\b{f}\b", match["rest"]))
     if not legs and ("dev" in words or "via" in words):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from deadhop.evidence.fields import integer, rfc3339, syslog_time
+from deadhop.evidence.fields import integer, is_ip, rfc3339, syslog_time
 from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.model.observed.kernel import MartianSource, NetfilterLog
 from deadhop.model.record import Record
@@ -27,7 +27,8 @@ def _time(line: str, context: Context) -> float | None:
 
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     line = lines.text[i]
-    if match := _MARTIAN.search(line) or _DESTINATION.search(line):
+    match = _MARTIAN.search(line) or _DESTINATION.search(line)
+    if match and is_ip(match["dst"]) and is_ip(match["src"]):
         after = i + 1
         header = _HEADER.search(lines.text[after]) if after < len(lines.text) else None
         octets = re.split(r"[ :]", header["hex"]) if header else []

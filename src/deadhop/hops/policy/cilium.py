@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from deadhop.evidence.fields import integer
 from deadhop.hops.policy.peers import Peer, all3, any3, inside, matches
-from deadhop.model.observed.kube import KubeObject
+from deadhop.model.observed.kube import KubeObject, listing, mapping, mappings
 
 _NAMESPACE = ("io.kubernetes.pod.namespace", "k8s:io.kubernetes.pod.namespace")
 #: Entities and the reserved identities that they stand for (pkg/policy/api/entity.go).
@@ -29,9 +30,7 @@ ENTITIES: dict[str, frozenset[str]] = {
 def specs(policy: KubeObject) -> Iterator[dict[str, Any]]:
     if policy.spec:
         yield policy.spec
-    for spec in policy.raw.get("specs") or ():
-        if isinstance(spec, dict):
-            yield spec
+    yield from mappings(policy.raw, "specs")
 
 
 def directions(policy: KubeObject) -> tuple[str, ...]:
@@ -53,7 +52,7 @@ def selects(policy: KubeObject, peer: Peer) -> bool | None:
     clusterwide = policy.kind.startswith("CiliumClusterwide")
     if not clusterwide and (policy.namespace or "default") != peer.namespace:
         return False
-    return any3([matches(s.get("endpointSelector") or {}, _with_namespace(peer)) for s in specs(policy)])
+    return any3([matches(mapping(s, "endpointSelector"), _with_namespace(peer)) for s in specs(policy)])
 
 
 def _with_namespace(peer: Peer) -> dict[str, str] | None:
@@ -75,7 +74,7 @@ def allows(policy: KubeObject, direction: str, other: Peer, port: int, protocol:
 
 def _rules(policy: KubeObject, key: str) -> Iterator[dict[str, Any]]:
     for spec in specs(policy):
-        yield from (r for r in spec.get(key) or () if isinstance(r, dict))
+        yield from mappings(spec, key)
 
 
 def _rule(
@@ -92,8 +91,8 @@ def _rule(
         ("CIDR", _cidr),
         ("CIDRSet", _cidr_set),
     ):
-        values = rule.get(side + key)
-        if values is not None:
+        if rule.get(side + key) is not None:
+            values = listing(rule, side + key)
             named = True
             answers += [judge(policy, v, other) for v in values]
     if (
@@ -104,27 +103,24 @@ def _rule(
         named = True
         answers.append(None)
     who = any3(answers) if named else True
-    items = rule.get("toPorts")
+    items = mappings(rule, "toPorts")
     if not items:
         return who
-    which = any3(
-        [
-            _ports(item, other if direction == "egress" else None, port, protocol)
-            for item in items
-            if isinstance(item, dict)
-        ]
-    )
+    receiver = other if direction == "egress" else None
+    which = any3([_ports(item, receiver, port, protocol) for item in items])
     return all3([who, which])
 
 
 def _endpoint(policy: KubeObject, selector: Any, other: Peer) -> bool | None:
     if not other.is_pod:
-        wanted = (selector.get("matchLabels") or {}) if isinstance(selector, dict) else {}
+        wanted = mapping(selector, "matchLabels")
         return any(str(k) == f"reserved:{other.entity}" for k in wanted)
-    wanted = {**(selector.get("matchLabels") or {})} if isinstance(selector, dict) else {}
-    if not policy.kind.startswith("CiliumClusterwide") and not any(
-        k in _NAMESPACE or "namespace.labels" in k for k in wanted
-    ) and other.namespace != (policy.namespace or "default"):
+    wanted = mapping(selector, "matchLabels")
+    if (
+        not policy.kind.startswith("CiliumClusterwide")
+        and not any(k in _NAMESPACE or "namespace.labels" in k for k in wanted)
+        and other.namespace != (policy.namespace or "default")
+    ):
         return False
     return matches(selector, _with_namespace(other))
 
@@ -162,19 +158,18 @@ def _cidr_set(_policy: KubeObject, block: Any, other: Peer) -> bool | None:
 
 
 def _ports(item: dict[str, Any], receiver: Peer | None, port: int, protocol: str) -> bool | None:
-    ports = item.get("ports")
+    ports = mappings(item, "ports")
     if not ports:
         return True
     answers: list[bool | None] = []
     for entry in ports:
-        if not isinstance(entry, dict):
-            continue
         wanted = str(entry.get("port", "0"))
+        first = integer(wanted)
         if str(entry.get("protocol") or "ANY").upper() not in ("ANY", protocol.upper()):
             answers.append(False)
-        elif wanted.isdigit():
-            end = entry.get("endPort")
-            answers.append(wanted == "0" or int(wanted) <= port <= int(end or wanted))
+        elif first is not None:
+            last = integer(str(entry.get("endPort") or first))
+            answers.append(first == 0 or (last is not None and first <= port <= last))
         else:
             answers.append(receiver.ports[wanted] == port if receiver and wanted in receiver.ports else None)
     return any3(answers)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from deadhop.evidence.fields import integer
 from deadhop.hops.policy.peers import Peer, all3, any3, inside, matches
-from deadhop.model.observed.kube import KubeObject
+from deadhop.model.observed.kube import KubeObject, mappings
 
 
 def directions(policy: KubeObject) -> tuple[str, ...]:
@@ -26,33 +27,18 @@ def selects(policy: KubeObject, peer: Peer) -> bool | None:
 
 def allows(policy: KubeObject, direction: str, other: Peer, port: int, protocol: str) -> bool | None:
     """Whether some rule of a policy lets ``other`` (and ``port`` at the receiving end) pass."""
-    rules = policy.spec.get(direction)
-    return any3(
-        [
-            _rule(policy, rule, direction, other, port, protocol)
-            for rule in rules or ()
-            if isinstance(rule, dict)
-        ]
-    )
+    rules = mappings(policy.spec, direction)
+    return any3([_rule(policy, rule, direction, other, port, protocol) for rule in rules])
 
 
 def _rule(
     policy: KubeObject, rule: dict[str, Any], direction: str, other: Peer, port: int, protocol: str
 ) -> bool | None:
-    peers = rule.get("from" if direction == "ingress" else "to")
-    who = any3([_peer(policy, p, other) for p in peers if isinstance(p, dict)]) if peers else True
-    ports = rule.get("ports")
-    which = (
-        any3(
-            [
-                _port(p, other if direction == "egress" else None, port, protocol)
-                for p in ports
-                if isinstance(p, dict)
-            ]
-        )
-        if ports
-        else True
-    )
+    peers = mappings(rule, "from" if direction == "ingress" else "to")
+    who = any3([_peer(policy, p, other) for p in peers]) if peers else True
+    receiver = other if direction == "egress" else None
+    ports = mappings(rule, "ports")
+    which = any3([_port(p, receiver, port, protocol) for p in ports]) if ports else True
     return all3([who, which])
 
 
@@ -96,5 +82,6 @@ def _port(entry: dict[str, Any], receiver: Peer | None, port: int, protocol: str
         if receiver is None or wanted not in receiver.ports:
             return None
         return receiver.ports[wanted] == port
-    end = entry.get("endPort")
-    return int(wanted) <= port <= int(end if end is not None else wanted)
+    first = integer(str(wanted))
+    last = integer(str(entry.get("endPort", wanted)))
+    return None if first is None or last is None else first <= port <= last

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from deadhop.model.observed.kube import listing, mapping, mappings
+
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
     """One end. ``labels`` and ``namespace_labels`` are None where the evidence does not say; a peer without a
@@ -30,15 +32,15 @@ def matches(selector: Any, labels: Mapping[str, str] | None) -> bool | None:
     """Whether a label selector selects ``labels``. An empty selector selects everything, None where unknown."""
     if not isinstance(selector, dict):
         return None
-    wanted = selector.get("matchLabels") or {}
-    expressions = selector.get("matchExpressions") or []
+    wanted = mapping(selector, "matchLabels")
+    expressions = mappings(selector, "matchExpressions")
     if not wanted and not expressions:
         return True
     if labels is None:
         return None
-    if isinstance(wanted, dict) and any(labels.get(_bare(k)) != str(v) for k, v in wanted.items()):
+    if any(labels.get(_bare(k)) != str(v) for k, v in wanted.items()):
         return False
-    return all(_expression(e, labels) for e in expressions if isinstance(e, dict))
+    return all(_expression(e, labels) for e in expressions)
 
 
 def _bare(key: str) -> str:
@@ -50,7 +52,7 @@ def _bare(key: str) -> str:
 
 def _expression(expression: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
     key = _bare(str(expression.get("key", "")))
-    values = [str(v) for v in expression.get("values") or ()]
+    values = [str(v) for v in listing(expression, "values")]
     operator = expression.get("operator")
     if operator == "In":
         return labels.get(key) in values
@@ -61,14 +63,14 @@ def _expression(expression: Mapping[str, Any], labels: Mapping[str, str]) -> boo
     return operator == "DoesNotExist" and key not in labels
 
 
-def inside(ip: str, block: Mapping[str, Any]) -> bool | None:
+def inside(ip: str, block: Any) -> bool | None:
     """Whether an address lies in ``{cidr, except}``; None where either is not readable."""
     try:
         address = ipaddress.ip_address(ip)
-        if address not in ipaddress.ip_network(str(block.get("cidr")), strict=False):
+        if address not in ipaddress.ip_network(str(mapping(block).get("cidr")), strict=False):
             return False
         return not any(
-            address in ipaddress.ip_network(str(e), strict=False) for e in block.get("except") or ()
+            address in ipaddress.ip_network(str(e), strict=False) for e in listing(block, "except")
         )
     except ValueError:
         return None

@@ -14,6 +14,25 @@ import msgspec
 from deadhop.model.record import Record
 
 
+def mapping(value: Any, *path: str) -> dict[str, Any]:
+    """The mapping at ``path`` below ``value``; empty where there is none. Manifests of strangers have any shape."""
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, dict) else {}
+
+
+def listing(value: Any, *path: str) -> list[Any]:
+    """The list at ``path`` below ``value``; empty where there is none."""
+    parent = mapping(value, *path[:-1])
+    found = parent.get(path[-1]) if path else value
+    return found if isinstance(found, list) else []
+
+
+def mappings(value: Any, *path: str) -> list[dict[str, Any]]:
+    """The mappings in the list at ``path`` below ``value``."""
+    return [item for item in listing(value, *path) if isinstance(item, dict)]
+
+
 class KubeObject(Record, frozen=True, kw_only=True):
     """A manifest. ``flat`` marks one whose indentation was lost and was rebuilt from the schema."""
 
