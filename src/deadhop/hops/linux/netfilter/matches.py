@@ -66,11 +66,17 @@ def _test(right: Any, op: str, kinds: tuple[str, ...]) -> Test:
     if span is not None:
         low, high = span
         return lambda value: (low <= value <= high) != inverted
+    if op == "!":  # nft's short form of (value & bits) == 0
+        unwanted = flags(right, kind)
+        return lambda value: value & unwanted == 0
     if op == "in" or (isinstance(right, list) and kind in BITS):
         bits = flags(right, kind)
         if op == "!=":
             return lambda value: value & bits == 0
         return lambda value: value & bits != 0
+    if kind == "ifname" and isinstance(right, str) and right.endswith("\\*"):
+        literal = right[:-2] + "*"
+        return lambda value: (value == literal) != inverted
     if kind == "ifname" and isinstance(right, str) and right.endswith("*"):
         start = right[:-1]
         return lambda value: value.startswith(start) != inverted

@@ -75,14 +75,13 @@ def redirect_target(packet: Packet, state: HookState) -> int:
     device = state.world.device(packet.iif or "lo")
     if packet.version == 4:
         return device.inet4[0].local if device.inet4 else 0
-    link_local = packet.dst >> 118 == 0x3FA
-    for address in device.inet6:
-        if (address.local >> 118 == 0x3FA) == link_local and address.usable:
+    for address in device.inet6:  # a link-local destination asks for a link-local target
+        if address.usable and (packet.dst >> 118 != 0x3FA or address.local >> 118 == 0x3FA):
             return address.local
     return 0
 
 
-def target(value: Any) -> tuple[int | None, int | None, str]:
+def target(value: Any, old: int, version: int) -> tuple[int | None, int | None, str]:
     """``(packed address, port, note)`` of a NAT statement's address: a text, a range, or a concatenation with a port."""
     if value is None:
         return None, None, ""
@@ -91,11 +90,8 @@ def target(value: Any) -> tuple[int | None, int | None, str]:
         note = "" if low == high else f"one of {low}-{high}, taken as {low}"
         return _packed(low), None, note
     if isinstance(value, dict) and "prefix" in value:
-        return (
-            _packed(value["prefix"]["addr"]),
-            None,
-            f"an address of {value['prefix']['addr']}/{value['prefix']['len']}",
-        )
+        net = ip.mask(version, int(value["prefix"]["len"]))  # netmap: the host's bits stay
+        return _packed(value["prefix"]["addr"]) & net | old & ~net, None, ""
     if isinstance(value, dict) and "concat" in value:
         address, port = value["concat"][:2]
         return _packed(address), int(port), ""

@@ -109,7 +109,8 @@ def payload(body: dict[str, Any], family: str) -> tuple[Getter, str]:
             return _icmp(proto, lambda p: p.icmp_type), f"{protocol}_type"
         if field == "code":
             return _icmp(proto, lambda p: p.icmp_code), f"{protocol}_code"
-        return _icmp(proto, _fixed(f"{protocol} {field}")), "integer"
+        what = CHECKSUM if field == "checksum" else f"{protocol} {field}"
+        return _icmp(proto, _fixed(what)), "integer"
     if protocol == "ether" and family not in ("bridge", "netdev"):
         kind = "ether_type" if field == "type" else "ether_addr"
         return (lambda p: Vague(f"ether {field}") if p.iif else BREAK), kind

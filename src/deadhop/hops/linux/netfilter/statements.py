@@ -254,7 +254,7 @@ def _nat(kind: str, inner: dict[str, Any], rules: Ruleset, family: str, table: s
         value = reader(p, s) if reader else address
         if reader and value is BREAK:
             return STOP
-        new, new_port, note = nat.target(value)
+        new, new_port, note = nat.target(value, p.src if manip == "src" else p.dst, p.version)
         if port is not None:
             new_port, port_note = nat.port_of(port_reader(p, s) if port_reader else port)
             note = note or port_note
