@@ -66,7 +66,7 @@ def inbound_port(mesh: Mesh, pod: Workload, port: int) -> InboundPort:
 def pick_chain(mode: Mode, family: Family, arrival: Arrival, http10: bool) -> Chain:
     """The inbound filter chain. ``rejects``: a chain terminates the TLS but the sender has no client certificate."""
     sniffed_http = arrival.payload in ("http/1.1", "http/2") or (arrival.payload == "http/1.0" and http10)
-    if arrival.tls == "none" and arrival.payload != "tls":
+    if arrival.tls == "none" and arrival.payload not in ("tls", "partial-tls"):
         if mode is Mode.STRICT:
             return "none"
         if family is Family.AUTO:
@@ -119,7 +119,8 @@ def through_sidecar(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port
     ctx.say(
         found.decided_by, f"inbound port {port} is {found.protocol.name}", function="buildInboundListeners"
     )
-    if arrival.tls == "none" and arrival.payload == "partial-tls":
+    # Only listeners with a chain that terminates TLS inspect for it.
+    if arrival.tls == "none" and arrival.payload == "partial-tls" and server.mode is not Mode.DISABLE:
         ctx.say(f"sidecar {pod.key}", "the TLS inspector waits for the rest of the hello", False)
         return FarEnd(kind="silent", mtls=False, server=pod.key)
     chain = pick_chain(server.mode, family, arrival, pod.http10)
@@ -145,7 +146,7 @@ def through_sidecar(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port
         failed = _handshake(ctx, arrival, pod)
         if failed is not None:
             return msgspec.structs.replace(failed, log=_unfinished(ctx, chain, pod, ip, port))
-    elif arrival.tls != "none" or arrival.payload == "tls":
+    elif arrival.tls != "none" or arrival.payload in ("tls", "partial-tls"):
         return _tls_meets_plain_chain(ctx, arrival, pod, ip, port, chain, server.mode)
     ctx.say(name, f"filter chain: {chain}", function="getFilterChainMatchOptions")
     if chain == "http":
@@ -188,8 +189,15 @@ def _tls_meets_plain_chain(
 ) -> FarEnd:
     """TLS bytes on a chain that does not terminate them."""
     if chain == "tcp":
+        if _authorize(ctx, arrival, pod, port, False).allowed is False:
+            ended: Literal["closed", "tls-failed"] = "closed" if arrival.tls == "none" else "tls-failed"
+            return FarEnd(kind=ended, log=_unfinished(ctx, chain, pod, ip, port), server=pod.key)
         ctx.say(f"sidecar {pod.key}", "passes the TLS bytes on to the application")
         far = application(ctx, arrival, pod, ip, port)
+        if far.kind == "refused":
+            cause = tls_cause(ctx.version, PEER_RESET)
+            kind: Literal["closed", "tls-failed"] = "closed" if arrival.tls == "none" else "tls-failed"
+            return FarEnd(kind=kind, cut=True, cause=cause, log=UNREACHED, server=pod.key)
         return msgspec.structs.replace(far, log=ADMITTED)
     ctx.say(
         f"sidecar {pod.key}",
@@ -296,7 +304,8 @@ def _answered(ctx: Context, far: FarEnd, arrival: Arrival, pod: Workload, protoc
 def _tcp(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int) -> FarEnd:
     """The inbound TCP proxy."""
     decision = _authorize(ctx, arrival, pod, port, False)
-    if decision.allowed is False:
+    if decision.allowed is False and not ctx.fact("server_first_binary", *places(ip, port, pod)):
+        # The filter judges the caller's first bytes; what a server says before them has passed already.
         log = _unfinished(ctx, "tcp", pod, ip, port)
         return FarEnd(kind="closed", log=log, mtls=over(arrival), server=pod.key)
     inner = msgspec.structs.replace(arrival, tls="none")

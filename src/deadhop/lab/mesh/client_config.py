@@ -77,6 +77,7 @@ class ClientConfig:
             "name": "virtualOutbound",
             "address": c.socket_address("127.0.0.1", self.port),
             "use_original_dst": True,
+            "enable_reuse_port": False,
             "listener_filters": [c.PROXY_PROTOCOL],
             "filter_chains": [
                 {
@@ -270,10 +271,12 @@ class ClientConfig:
 def _action(cluster: str, retries: Retries, timeout: float | None) -> Json:
     out: Json = {"cluster": cluster, "timeout": c.seconds(timeout or 0)}
     if retries.attempts:
+        codes = [int(w) for w in sorted(retries.on) if w.isdigit()]
+        words = {w for w in retries.on if not w.isdigit()} - {"retriable-status-codes"}
         out["retry_policy"] = {
-            "retry_on": ",".join(sorted(w for w in retries.on if not w.isdigit())),
+            "retry_on": ",".join([*sorted(words), *(["retriable-status-codes"] if codes else [])]),
             "num_retries": retries.attempts,
-            "retriable_status_codes": [int(w) for w in sorted(retries.on) if w.isdigit()],
+            "retriable_status_codes": codes,
         }
     return out
 

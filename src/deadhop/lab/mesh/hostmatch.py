@@ -82,6 +82,7 @@ def _listener(port: int, domains: dict[str, list[str]], ignore_port: bool) -> c.
     return {
         "name": str(port),
         "address": c.socket_address("127.0.0.1", port),
+        "enable_reuse_port": False,
         "filter_chains": [{"filters": [manager]}],
     }
 

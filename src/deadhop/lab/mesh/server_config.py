@@ -78,6 +78,7 @@ def _listener(mesh: Mesh, p: Inbound, log: Path) -> Json:
     return {
         "name": f"{p.ip}_{p.port}",
         "address": c.socket_address(p.ip, p.port),
+        "enable_reuse_port": False,
         "additional_addresses": [{"address": c.socket_address(*a)} for a in p.also],
         # Without a chain that terminates TLS nothing inspects for it, and TLS bytes count as raw.
         "listener_filters": [*([] if mode is Mode.DISABLE else [c.TLS_INSPECTOR]), c.HTTP_INSPECTOR],

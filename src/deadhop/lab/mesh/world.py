@@ -285,7 +285,10 @@ class _Maker:
                     {"methods": ["GET"]},
                     {"notMethods": ["POST"]},
                     {"paths": ["/api*"]},
-                    {"ports": [str(s[2]["targetPort"])]},
+                    # The oracle has no kube-proxy: at a ClusterIP the sidecar sees the Service's port.
+                    {"ports": [str(s[2]["port"])]}
+                    if s[2]["port"] == s[2]["targetPort"]
+                    else {"methods": ["GET"]},
                     {"hosts": [self.host_of(s)]},
                 )
             )
