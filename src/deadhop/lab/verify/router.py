@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import time
 
 from deadhop.lab.verify.netns import Netns
 from deadhop.lab.verify.topology import Topology
@@ -86,6 +87,7 @@ class Router:
             self.router.sysctl(key, value)
         self._batch(topology.ip)
         self._rules()
+        self.settle()
 
     def _batch(self, lines: list[str]) -> None:
         four = [line for line in lines if not line.startswith("-6 ")]
@@ -103,6 +105,16 @@ class Router:
         if self.topology.iptables:
             whole = "\n".join(self.topology.iptables) + "\n"
             self.router.run("iptables-legacy-restore", "--noflush", feed=whole)
+
+    def settle(self) -> None:
+        """Waits until IPv6 addresses have their local routes: the kernel adds them from a work queue."""
+        before = b""
+        for _ in range(20):
+            now = self.router.run("ip", "-6", "route", "show", "table", "all").stdout
+            if now == before:
+                return
+            before = now
+            time.sleep(0.015)
 
     def evidence(self) -> dict[str, bytes]:
         """The files of the namespace's folder."""
