@@ -85,11 +85,21 @@ class NftRuleset(Record, frozen=True, kw_only=True):
 
 
 class IptablesRule(msgspec.Struct, frozen=True, kw_only=True):
-    """One ``-A CHAIN …`` line; ``args`` are its words after the chain, unquoted."""
+    """One ``-A CHAIN …`` line; ``args`` are its words after the chain, unquoted. ``packets`` is its counter, None
+    where the listing shows none."""
 
     chain: str
     args: tuple[str, ...]
     source: Source = NOWHERE
+    packets: int | None = None
+
+    def option(self, *names: str) -> str:
+        """The word behind the first of ``names`` (``-j``, ``--ctstate``), empty where the rule has none."""
+        return next((b for a, b in zip(self.args, self.args[1:], strict=False) if a in names), "")
+
+    @property
+    def target(self) -> str:
+        return self.option("-j", "--jump", "-g", "--goto")
 
 
 class IptablesTable(Record, frozen=True, kw_only=True):

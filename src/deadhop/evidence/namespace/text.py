@@ -6,6 +6,8 @@ import re
 import shlex
 from collections.abc import Iterator
 
+import msgspec
+
 from deadhop.model.net import KernelRelease, Listing, Sysctl
 from deadhop.model.netfilter import ConntrackEntry, IptablesRule, IptablesTable
 from deadhop.model.protocols import PROTOCOLS
@@ -144,6 +146,13 @@ def conntrack(data: bytes, file: str) -> Iterator[Record]:
             yield Problem(kind="unread", text=line[:200], source=Source(file, place))
     if whole:
         yield Listing(what="conntrack", source=Source(file))
+
+
+def connection(line: str, source: Source, where: str = "") -> ConntrackEntry | None:
+    """The connection that a line of ``conntrack -L`` or of ``conntrack -E`` tells, or None."""
+    found = _CONNTRACK.match(line)
+    entry = _connection(found, source) if found else None
+    return msgspec.structs.replace(entry, where=where) if entry and where else entry
 
 
 def _connection(found: re.Match[str], source: Source) -> ConntrackEntry | None:
