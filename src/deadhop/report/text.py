@@ -112,7 +112,11 @@ def _path(trace: Trace) -> Iterator[str]:
     yield _title("Path") + f"  {trace.flow}"
     for hop in trace.hops:
         mark = (
-            _paint("✗", fg="red", bold=True) if hop.broken else "✓" if hop.steps and all(s.ok for s in hop.steps) else "?"
+            _paint("✗", fg="red", bold=True)
+            if hop.broken
+            else "✓"
+            if hop.steps and all(s.ok for s in hop.steps)
+            else "?"
         )
         yield f"  {mark} {hop.kind}: {hop.name}"
         for step in hop.steps:
