@@ -35,6 +35,7 @@ ERROR_ICMP = {EHOSTUNREACH: 1, ENETUNREACH: 0, EACCES: 13}
 def receive(walk: Walk, packet: Packet) -> NoReturn:
     """The packet arrives on ``packet.iif``, addressed to this host's MAC (PACKET_HOST)."""
     assert packet.iif is not None
+    packet.oif = None
     device = walk.world.device(packet.iif)
     if not device.up:
         walk.step(

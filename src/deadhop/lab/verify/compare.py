@@ -50,11 +50,11 @@ def differs(truth: Truth, answer: PacketAnswer) -> str:
     if answer.reason not in truth.reasons and (answer.reason or truth.reasons):
         return f"reason {answer.reason or 'none'} instead of {', '.join(truth.reasons) or 'none'}"
     told = (answer.icmp.type, answer.icmp.code, answer.icmp.mtu) if answer.icmp else None
-    if told != truth.icmp:
+    if told != truth.icmp and not truth.errno:
         return f"ICMP {told} instead of {truth.icmp}"
-    if answer.tcp_reset != truth.reset:
+    if answer.tcp_reset != truth.reset and not truth.errno:
         return f"TCP reset {answer.tcp_reset} instead of {truth.reset}"
-    if bool(answer.errno) != bool(truth.errno) and not truth.icmp:
+    if bool(answer.errno) != bool(truth.errno):
         return f"errno {answer.errno or 'none'} instead of {truth.errno or 'none'}"
     return ""
 

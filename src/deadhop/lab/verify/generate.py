@@ -459,6 +459,8 @@ class Generator:
         six = {f"fe80::{last}" for last in range(4, 9)} if self.six else set()
         for name in self.names if self.six else ():
             six |= {f"fd00{f':{name[1:]}' if name != 'd0' else ''}::{last}" for last in range(4, 9)}
+        four.update(self.own4)
+        six.update(self.own6)
         for flow in self.topology.flows:
             (six if ":" in flow.src else four).update((flow.src, flow.dst))
         four |= set(NAT_TARGETS4) if self.kind == "nat" else set()

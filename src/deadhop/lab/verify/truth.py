@@ -38,6 +38,8 @@ class Truth(msgspec.Struct, kw_only=True):
 
     @property
     def disposition(self) -> str:
+        if self.errno:
+            return "dropped"  # the sender knows by its errno
         if self.delivered:
             return "delivered"
         if self.out:

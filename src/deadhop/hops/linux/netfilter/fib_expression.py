@@ -86,7 +86,7 @@ def _flow6(p: Packet, s: HookState, flags: frozenset[str], device: str | None) -
 def _oif(p: Packet, s: HookState, flags: frozenset[str]) -> str | None:
     """nft_fib4_eval, nft_fib6_eval: the device of the route, or None where there is none through the asked device."""
     device = _device(p, flags)
-    if s.hook == "prerouting" and p.iif is not None and s.world.device(p.iif).loopback:
+    if s.hook in ("prerouting", "input") and p.iif is not None and s.world.device(p.iif).loopback:
         return p.iif
     return _oif4(p, s, flags, device) if p.version == 4 else _oif6(p, s, flags, device)
 
@@ -97,7 +97,7 @@ def _oif4(p: Packet, s: HookState, flags: frozenset[str], device: str | None) ->
     dst, src = (p.dst, p.src) if "daddr" in flags else (p.src, p.dst)
     if src >> 28 == 0xE or src in (0, LBCAST):
         src = 0
-    flow = FlowKey(dst, src, mark=p.mark if "mark" in flags else 0, tos=p.tos)
+    flow = FlowKey(dst, src, mark=p.mark if "mark" in flags else 0, tos=p.tos, proto=p.proto)
     if "daddr" not in flags and s.hook == "forward" and "iif" in flags:
         flow.iif = p.oif or "lo"
     found = s.world.fib4.lookup(flow, ignore_linkstate=True)

@@ -142,9 +142,17 @@ def _at(
     if tracked and hook in nat.MANIP:
         chosen = [run for _, _, run in sorted(translators, key=lambda item: item[:2])]
         place = NAT_DST if nat.MANIP[hook] == "dst" else NAT_SRC
-        if translators or known.by_tuple:
+        if _translates(version, rules, tables) or known.by_tuple:
             entries.append((place, 0, _translator(chosen)))
     return [entry[2] for entry in sorted(entries, key=lambda item: item[:2])]
+
+
+def _translates(version: int, rules: Ruleset | None, tables: list[LegacyTable]) -> bool:
+    """Whether the NAT core is registered: the first NAT chain of a family registers all four of its hooks."""
+    if any(table.name == "nat" and table.version == version for table in tables):
+        return True
+    chains = rules.chains.values() if rules is not None else ()
+    return any(c.chain.type == "nat" and c.chain.family in FAMILIES[version] for c in chains)
 
 
 def _flags(rules: Ruleset | None, chain: Chain) -> tuple[str, ...]:
@@ -172,11 +180,11 @@ def _translator(chains: list[Callable[[Packet, HookState], Verdict]]) -> Hook:
 
     def hook(walk: Walk, packet: Packet, name: str) -> None:
         connection = packet.conn
-        if connection is None or not packet.tracked or packet.error:
+        if connection is None or not packet.tracked:
             return
         manip = nat.MANIP[name]
         settled: set[str] = connection.settled  # type: ignore[attr-defined]
-        if manip not in settled:
+        if manip not in settled and not packet.error:
             state = HookState(walk, name)
             for run in chains:
                 _finish(walk, packet, name, run(packet, state))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from deadhop.hops.linux.netfilter.conntrack import DST_NAT, SRC_NAT, Connection
 from deadhop.hops.linux.packet import Packet
 from deadhop.hops.linux.route4 import Dst
-from deadhop.hops.linux.saddr import select4, select6
+from deadhop.hops.linux.saddr import GLOBAL, scope6, select4, select6
 from deadhop.model import ip
 
 if TYPE_CHECKING:
@@ -34,11 +34,18 @@ def settle(packet: Packet, manip: str, address: int | None, port: int | None) ->
     connection.settled.add(manip)
 
 
+def _bit(hook: str, reply: bool) -> int:
+    """The status bit that says whether ``hook`` translates packets of a direction."""
+    return SRC_NAT if (MANIP[hook] == "src") != reply else DST_NAT
+
+
 def translate(packet: Packet, hook: str) -> bool:
     """nf_nat_packet: rewrites the end that ``hook`` translates. True where the destination address changed."""
     connection = packet.conn
-    if not isinstance(connection, Connection) or packet.error:
+    if not isinstance(connection, Connection):
         return False
+    if packet.error and not connection.status & _bit(hook, packet.reply):
+        return False  # nf_nat_icmp_reply_translation
     mine, other = (
         (connection.reply, connection.original) if packet.reply else (connection.original, connection.reply)
     )
@@ -75,8 +82,11 @@ def redirect_target(packet: Packet, state: HookState) -> int:
     device = state.world.device(packet.iif or "lo")
     if packet.version == 4:
         return device.inet4[0].local if device.inet4 else 0
-    for address in device.inet6:  # a link-local destination asks for a link-local target
-        if address.usable and (packet.dst >> 118 != 0x3FA or address.local >> 118 == 0x3FA):
+    wanted = scope6(
+        packet.dst
+    )  # nf_nat_redirect_ipv6_usable: a narrow destination asks for a target as narrow
+    for address in device.inet6:
+        if address.usable and wanted in (GLOBAL, scope6(address.local)):
             return address.local
     return 0
 
