@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from deadhop.model import ip
 from deadhop.model.net import (
     Address,
     Link,
@@ -60,7 +61,7 @@ def each(
         if item == {}:  # ip -d prints {} for objects that a filter left out
             continue
         try:
-            yield from list(make(item, source))
+            yield from [_checked(record) for record in make(item, source)]
         except MALFORMED as error:
             whole = False
             text = f"{what}: {type(error).__name__} {error} in {str(item)[:200]}"
@@ -85,6 +86,36 @@ def _text(item: dict[str, Any], key: str) -> str | None:
 
 def _int(item: dict[str, Any], key: str) -> int | None:
     return None if item.get(key) is None else number(item[key])
+
+
+def _checked(record: Record) -> Record:
+    """The record, if its addresses and prefixes are such; raises :class:`ValueError`."""
+    match record:
+        case Address():
+            if (
+                ip.parse(record.local)[0] != record.family
+                or not 0 <= record.prefixlen <= ip.WIDTH[record.family]
+            ):
+                raise ValueError(f"address {record.local}/{record.prefixlen}")
+            for other in (record.broadcast, record.peer):
+                if other is not None:
+                    ip.parse(other.partition("/")[0])
+        case Route():
+            ip.prefix(record.dst, record.family)
+            if record.src is not None:
+                ip.prefix(record.src, record.family)
+            hosts = [record.prefsrc, *(leg.gateway for leg in record.legs)]
+            for host in hosts:
+                if host is not None:
+                    ip.parse(host)
+        case Rule():
+            ip.prefix(record.src, record.family)
+            ip.prefix(record.dst, record.family)
+        case Neighbour():
+            ip.parse(record.dst)
+        case NexthopObject() if record.gateway is not None:
+            ip.parse(record.gateway)
+    return record
 
 
 def _link(item: dict[str, Any], source: Source) -> Link:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from deadhop.hops.linux.devices import Device, Inet6
 from deadhop.hops.linux.world import World
 from deadhop.model import ip
@@ -46,7 +48,9 @@ def scope6(address: int) -> int:
     return GLOBAL
 
 
+@lru_cache(maxsize=65536)
 def label6(address: int) -> int:
+    """The policy label of an address: that of the longest matching prefix."""
     best, found = -1, 1
     for network, length, label in LABELS:
         if length > best and address & ip.mask(6, length) == network:

@@ -29,7 +29,12 @@ def walk_packet(ns: NetNamespace, flow: PacketFlow) -> PacketAnswer:
     Pure: equal arguments give equal answers. Never raises on a flow or a namespace of the declared types: what
     cannot be said is an answer of disposition ``unknown``.
     """
-    world = world_of(ns)
+    try:
+        world = world_of(ns)
+    except ValueError as error:  # records that no reader of ours would yield
+        return PacketAnswer(
+            disposition=Disposition.UNKNOWN, unknown=f"a record that cannot be compiled: {error}"
+        )
     first = Choices()
     answer = _once(world, flow, first)
     if first.following() is None:
