@@ -15,7 +15,7 @@ from deadhop.model.observed.message import Message
 from deadhop.model.record import Record
 
 _QUERY = re.compile(
-    r"^(?P<prefix>.*?)(?:\[INFO\] )?(?P<client>\[?[0-9a-fA-F:.]+\]?:\d+) - (?P<id>\d+) "
+    r"^(?P<prefix>.*?)(?:\[INFO\] )?(?P<client>\[?[0-9a-fA-F:.]+\]?:\d+) - (?:\[[^\]]*\] )?(?P<id>\d+) "
     r"\"(?P<type>[A-Z0-9]+) (?P<class>[A-Z]+) (?P<name>\S+) (?P<proto>udp|tcp|https|tls|grpc|quic) (?P<size>\d+) (?P<do>true|false) (?P<buf>\d+)\" "
     r"(?P<rcode>[A-Z]+|-) (?P<flags>[a-z,]+|-) (?P<rsize>\d+) (?P<dur>[\d.]+m?s)"
 )
@@ -29,7 +29,7 @@ _SERVER = re.compile(
     r"(?P<kind>read|write) (?:udp|tcp) (?P<local>\S+?)->(?P<up>\S+?): (?P<what>.*)$|dial (?:udp|tcp) (?P<up2>\S+?): (?P<what2>.*)$"
 )
 _START = re.compile(
-    r" - \d+ \"[A-Z0-9]+ [A-Z]+ |plugin/errors: |plugin/loop: |CoreDNS-\d|plugin/(?:forward|reload|health|ready|kubernetes): "
+    r" - (?:\[[^\]]*\] )?\d+ \"[A-Z0-9]+ [A-Z]+ |plugin/errors: |plugin/loop: |CoreDNS-\d|plugin/(?:forward|reload|health|ready|kubernetes): "
 )
 _VERSION = re.compile(r"CoreDNS-(\d[\w.]+)")
 

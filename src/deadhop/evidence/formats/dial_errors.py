@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 
-from deadhop.evidence.fields import host_port, is_ip
+from deadhop.evidence.fields import host_port, is_ip, rfc3339
 from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.model.observed.http import DialFailure
 from deadhop.model.record import Record
 
 _GO_LOOKUP = re.compile(
-    r"(?:dial (?:tcp|udp)[46]?: )?lookup (?P<name>[\w.-]+)(?: on (?P<server>\S+?))?: (?P<what>no such host|server misbehaving|i/o timeout|read udp \S+: .*|Temporary failure in name resolution|.*connection refused)"
+    r"(?:dial (?:tcp|udp)[46]?: )?lookup (?P<name>[\w.-]+)(?: on (?P<server>\S+?))?: (?P<what>no such host|server misbehaving|i/o timeout|cannot unmarshal DNS message|read udp \S+: .*|Temporary failure in name resolution|.*connection refused)"
 )
 _GO_DIAL = re.compile(
     r"dial (?P<proto>tcp|udp)[46]? (?P<to>\[?[\w.:-]+\]?:\d+): (?:connect: )?(?P<what>connection refused|i/o timeout|no route to host|network is unreachable|operation was canceled|connection timed out|connect: \w.*|operation not permitted)"
@@ -39,7 +39,7 @@ _URL = re.compile(r"https?://(?P<host>\[[^\]]+\]|[\w.-]+)(?::(?P<port>\d+))?")
 _CLASS = (
     ("no such host", "no-such-host"), ("enotfound", "no-such-host"), ("does not resolve", "no-such-host"), ("not known", "no-such-host"), ("unknown host", "no-such-host"), ("unknownhost", "no-such-host"),
     ("bad address", "no-such-host"), ("could not resolve", "no-such-host"), ("no such host is known", "no-such-host"), ("nodename", "no-such-host"),
-    ("temporary failure", "lookup-timeout"), ("eai_again", "lookup-timeout"), ("misbehaving", "lookup-failed"),
+    ("temporary failure", "lookup-timeout"), ("eai_again", "lookup-timeout"), ("misbehaving", "lookup-failed"), ("unmarshal", "lookup-parse"),
     ("refused", "refused"), ("timeout", "timeout"), ("timed out", "timeout"), ("deadline", "timeout"), ("etimedout", "timeout"), ("canceled", "timeout"),
     ("no route", "unreachable"), ("unreachable", "unreachable"), ("ehostunreach", "unreachable"), ("not permitted", "not-permitted"),
     ("reset", "reset"), ("broken pipe", "reset"), ("eof", "reset"), ("https client", "tls"), ("tls", "tls"),
@@ -69,6 +69,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         DialFailure(
             source=lines.source(i),
             where=context.where,
+            time=_time(line),
             target=target,
             host=host,
             ip=ip,
@@ -80,6 +81,16 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             text=line[:500],
         )
     ]
+
+
+def _time(line: str) -> float | None:
+    """The time that a log line begins with: RFC 3339, Go's ``2006/01/02 15:04:05``, klog's ``E0102 15:04:05``."""
+    head = line.lstrip("[ ")[:40]
+    if match := re.match(r"(\d{4})/(\d\d)/(\d\d) (\S+)", head):
+        return rfc3339(f"{match[1]}-{match[2]}-{match[3]} {match[4]}")
+    if match := re.match(r"[IWEF](\d\d)(\d\d) (\d\d:\d\d:\d\d(?:\.\d+)?)", head):
+        return rfc3339(f"1970-{match[1]}-{match[2]} {match[3]}")
+    return rfc3339(head)
 
 
 Parts = tuple[str, str, str, int | None, str, str, str]

@@ -11,7 +11,9 @@ from deadhop.model.observed.dns import Answer, DnsLookup
 from deadhop.model.record import Record
 
 _NOTE = re.compile(r"^\s*(?:[$#] )?(?P<asked>(?:dig|host|nslookup)\s+.*?)\s*(?:->|=>|→)\s*(?P<told>.+)$")
-_PROBE = re.compile(r"^\s*(?P<name>[\w.<>*-]+\.)\s*(?:->|=>|→)\s*(?P<told>.*RCODE=(?P<code>\d+).*)$")
+_PROBE = re.compile(
+    r"^\s*(?P<name>[\w.<>*-]*\.[\w.<>*-]+)\s*(?:->|=>|→)\s*(?P<told>.*RCODE=(?P<code>\d+).*)$"
+)
 _COUNT = re.compile(r"(\d+)\s+(?:[A-Z]+\s+)?(?:records|answers|RRs)|answer RRs (\d+)", re.I)
 _WORDS = {
     "nxdomain": "NXDOMAIN",

@@ -31,6 +31,10 @@ _START = re.compile(
     r"^\s*Server:\s+\S+\s*$|canonical name = |^\*\*\*? |^nslookup: |^Non-authoritative answer:|^Name:\s+\S+\s*$|"
     r"has (?:IPv6 )?address [0-9a-fA-F.:]+$|^Host \S+ not found: |is an alias for \S+\.$|has SRV record |^;; (?:connection timed out|Got SERVFAIL)"
 )
+#: What only busybox prints: the server's port behind a colon, numbered addresses, three stars (networking/nslookup.c).
+_BUSYBOX = re.compile(
+    r"^Address(?: \d+:\s|:\s*\S+[.\]\da-f]:53$)|^\*\*\* Can't find |^nslookup: can't resolve"
+)
 _WHY = {
     "no answer": "NODATA",
     "parse error": "PARSE-ERROR",
@@ -56,6 +60,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     said: list[str] = []
     current = ""
     before_name = True
+    tool = "nslookup"
     while i < len(text):
         line = text[i].strip()
         if not line:
@@ -102,6 +107,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             name = name or answers[0].name
         elif not _NON.match(line):
             break
+        if _BUSYBOX.search(line):
+            tool = "busybox nslookup"
         said.append(line)
         i += 1
     if not said or not (name or answers or status):
@@ -110,7 +117,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         DnsLookup(
             source=lines.source(start, i - 1),
             where=context.where,
-            tool="nslookup",
+            tool=tool,
             qname=name,
             server=server,
             status=status or ("NOERROR" if answers else ""),

@@ -196,7 +196,11 @@ def _dns(what: str) -> DnsSummary | None:
     what = re.sub(r"^\[[^\]]*udp[^\]]*\] ", "", what)
     if match := _DNS_Q.match(what):
         return DnsSummary(
-            id=int(match["id"]), qtype=match["type"], qname=fqdn(match["name"]), size=int(match["size"])
+            id=int(match["id"]),
+            qtype=match["type"],
+            qname=fqdn(match["name"]),
+            size=int(match["size"]),
+            edns="au]" in what,
         )
     if match := _DNS_A.match(what):
         return DnsSummary(

@@ -8,7 +8,8 @@ from deadhop.model.record import Record
 
 
 class DnsSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """What a capture tool prints of a DNS message. ``rcode`` is the mnemonic (``NXDOMAIN``)."""
+    """What a capture tool prints of a DNS message. ``rcode`` is the mnemonic (``NXDOMAIN``); ``edns`` whether a
+    query carries an additional record, None where not said."""
 
     id: int | None = None
     response: bool = False
@@ -18,6 +19,7 @@ class DnsSummary(msgspec.Struct, frozen=True, kw_only=True):
     answers: int | None = None
     truncated: bool = False
     size: int | None = None
+    edns: bool | None = None
 
 
 class QuotedPacket(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,3 +27,25 @@ class Remark(Record, frozen=True, kw_only=True):
     """A comment line that labels what follows (``# before``, ``--- working build ---``)."""
 
     text: str
+
+
+class Attempt(Record, frozen=True, kw_only=True):
+    """A person's note of what a command did, one line: ``alpine:3.16 wget example.org`` under ``# FAIL``, or
+    ``curl podip -> timeout``. ``image`` is the container image it ran in, empty where not said; ``ok`` the outcome."""
+
+    command: str
+    ok: bool
+    image: str = ""
+    target: str = ""
+    text: str = ""
+
+    @property
+    def program(self) -> str:
+        return self.command.split(" ", 1)[0].rsplit("/", 1)[-1]
+
+
+class Elapsed(Record, frozen=True, kw_only=True):
+    """How long a command or a phase of it took: ``real 0m5.02s`` of time(1), ``time_namelookup`` of curl."""
+
+    what: str
+    seconds: float
