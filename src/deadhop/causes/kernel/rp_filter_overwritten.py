@@ -75,7 +75,8 @@ def _hypothesis(view: View, dev: str, live: Sysctl, pair: veth.VethPair | None) 
             (a.local for a in view.of(Address) if pair and a.ifname == pair.pod.ifname and a.family == 4), ""
         )
     )
-    tables = route_epochs(view.of(Route), view.of(Listing))
+    here = _places(view, dev, live)
+    tables = route_epochs([r for r in view.of(Route) if r.where in here], view.of(Listing))
     routes = tables[0] if tables else ()
     reverse = node.best(routes, pod_ip) if pod_ip else None
     asked = view.first(RouteGet, lambda r: r.dst == pod_ip)
@@ -104,23 +105,25 @@ def _hypothesis(view: View, dev: str, live: Sysctl, pair: veth.VethPair | None) 
             judged("the live value of conf.all.rp_filter (the larger of the two counts)", None if global_value is None else True, [global_value] if global_value else [], weight=0.1, decide="sysctl net.ipv4.conf.all.rp_filter"),
         ),
         explains=("the probe's request arrives and its answer dies on the way back", "no policy and no CNI counter shows a drop, the loss is in ip_rcv_finish_core"),
-        world=_world(view, dev, routes, martians[0] if martians else None, pod_ip),
+        world=_world(view, dev, live, routes, martians[0] if martians else None, pod_ip),
         walk=walk,
         fixes=_fixes(view, dev, pod_ip, settings, global_value),
         prior=-1.2,
     )  # fmt: skip
 
 
+def _places(view: View, dev: str, live: Sysctl) -> set[str]:
+    """Where the listings of the device's own namespace were made."""
+    return {live.where} | {link.where for link in view.of(Link) if link.ifname == dev}
+
+
 def _world(
-    view: View, dev: str, routes: tuple[Route, ...], martian: MartianSource | None, pod_ip: str
+    view: View, dev: str, live: Sysctl, routes: tuple[Route, ...], martian: MartianSource | None, pod_ip: str
 ) -> PacketWorld | None:
     if martian is None or not routes:
         return None
-    state = [
-        r
-        for r in (*view.of(Link), *view.of(Address), *view.of(Sysctl))
-        if not r.where or r.where.startswith("host ")
-    ]
+    here = _places(view, dev, live)
+    state = [r for r in (*view.of(Link), *view.of(Address), *view.of(Sysctl)) if r.where in here]
     ns = node.host(state, routes)
     files = [
         s for s in view.of(SysctlSetting) if s.key == "net.ipv4.conf.all.rp_filter" and s.value.isdigit()
