@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+from deadhop.hops import linux
 from deadhop.hops.linux.walk import walk_packet
+from deadhop.model.drop_reasons import REASONS
 from deadhop.model.net import (
     Address,
     Link,
@@ -215,3 +220,11 @@ def test_a_known_connection_is_translated_both_ways() -> None:
     back = PacketFlow(in_dev="lxc0", src="10.0.0.63", dst="192.168.7.9", sport=53, dport=4000)
     answer = walk_packet(ns, back)
     assert translated(answer) == ["10.0.0.63 > 192.168.7.9 becomes 10.96.0.10 > 192.168.7.9"]
+
+
+def test_every_reason_is_in_the_table() -> None:
+    folder = Path(linux.__file__).parent
+    text = "\n".join(path.read_text() for path in folder.rglob("*.py"))
+    used = set(re.findall(r'(?:walk\.drop\(|reason=|_SOURCE, RPFILTER = )\s*"([A-Z_0-9]+)"', text))
+    assert used
+    assert used <= set(REASONS)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from deadhop.hops.linux.errors import EACCES, EAGAIN, EINVAL
-from deadhop.hops.linux.netfilter.values import ADDRTYPES, Unsupported
+from deadhop.hops.linux.netfilter.values import ADDRTYPES, Unsupported, Vague
 from deadhop.hops.linux.packet import Packet
 from deadhop.hops.linux.rules import FlowKey
 
@@ -83,7 +83,7 @@ def _flow6(p: Packet, s: HookState, flags: frozenset[str], device: str | None) -
     return flow
 
 
-def _oif(p: Packet, s: HookState, flags: frozenset[str]) -> str | None:
+def _oif(p: Packet, s: HookState, flags: frozenset[str]) -> str | Vague | None:
     """nft_fib4_eval, nft_fib6_eval: the device of the route, or None where there is none through the asked device."""
     device = _device(p, flags)
     if s.hook in ("prerouting", "input") and p.iif is not None and s.world.device(p.iif).loopback:
@@ -108,8 +108,12 @@ def _oif4(p: Packet, s: HookState, flags: frozenset[str], device: str | None) ->
     return device if any(leg.dev == device for leg in found.alias.legs) else None
 
 
-def _oif6(p: Packet, s: HookState, flags: frozenset[str], device: str | None) -> str | None:
+def _oif6(p: Packet, s: HookState, flags: frozenset[str], device: str | None) -> str | Vague | None:
     flow = _flow6(p, s, flags, device)
+    if flow.dst >> 120 == 0xFF:
+        return Vague(
+            "fib oif of a multicast address"
+        )  # measured to differ from the routing decision; not explained
     found, paths = s.world.fib6.lookup(flow, flow.oif, strict=flow.oif is not None)
     if found.error or found.alias is None or found.alias.type in ("local", "anycast"):
         return None

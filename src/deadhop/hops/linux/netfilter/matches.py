@@ -35,7 +35,7 @@ def compare(body: dict[str, Any], rules: Ruleset, family: str, table: str) -> Op
     getter, kinds = compile_expression(left, rules, family, table)
     if isinstance(left, dict) and "fib" in left and isinstance(right, bool):
         wanted = right == (op in ("==", "in"))
-        return lambda p, s: NEXT if bool(getter(p, s)) == wanted else STOP
+        return _operation(getter, lambda value: bool(value) == wanted, op)
     index = membership(right, kinds, rules, family, table)
     if index is not None:
         return _operation(getter, _in(index, op), op)
