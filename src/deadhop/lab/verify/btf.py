@@ -63,9 +63,8 @@ class Btf:
         return total
 
     def _member(self, index: int, wanted: str) -> tuple[int, int] | None:
-        kind, vlen, size, place = self._resolved(index)
+        kind, vlen, _size, place = self._resolved(index)
         flagged = struct.unpack_from("<I", self._data, place - 8)[0] >> 31
-        del size
         if kind not in (STRUCT, UNION):
             return None
         for position in range(vlen):

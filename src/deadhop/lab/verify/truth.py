@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from deadhop.lab.verify.drops import DropProbe
-from deadhop.lab.verify.frames import NUMBERS, find_marker, marker, network, recognise
+from deadhop.lab.verify.frames import NUMBERS, checksum, find_marker, marker, network, recognise
 from deadhop.lab.verify.router import Router, mac_of
 from deadhop.model.packet import PacketFlow
 from deadhop.model.protocols import ICMP, ICMPV6, TCP, UDP
@@ -131,8 +131,6 @@ class Observer:
                 payload = struct.pack(">BBHHH", kind, flow.icmp_code or 0, 0, number + 1, 1)
                 payload += (marker(number) + bytes(size))[: size - 8]
                 if not six:
-                    from deadhop.lab.verify.frames import checksum
-
                     payload = payload[:2] + struct.pack(">H", checksum(payload)) + payload[4:]
         try:
             sock.setsockopt(socket.SOL_SOCKET, SO_MARK, flow.mark)
@@ -171,11 +169,11 @@ class Observer:
                 self._told(truth, seen)
         for sock in self.local:
             for packet, _ in self._received(sock):
-                self._local(truths, packet, packet)
+                self._local(truths, packet)
         for sock, proto in zip(self.local6, (UDP, TCP, ICMPV6), strict=True):
             for packet, _ in self._received(sock):
                 head = struct.pack(">IHBB", 6 << 28, len(packet), proto, 64) + bytes(32)
-                self._local(truths, head + packet, packet)
+                self._local(truths, head + packet)
         if self.probe:
             for drop in self.probe.drain():
                 if drop.netns not in (self.router.router.inode, 0):
@@ -190,8 +188,7 @@ class Observer:
         except BlockingIOError:
             return found
 
-    def _local(self, truths: list[Truth], packet: bytes, body: bytes) -> None:
-        del body
+    def _local(self, truths: list[Truth], packet: bytes) -> None:
         seen = recognise(packet, self.ports)
         if seen is None or seen.number >= len(truths):
             return

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from deadhop.hops.linux.errors import EPERM, ERRNO, Ended, Unknown
 from deadhop.hops.linux.netfilter import nat
 from deadhop.hops.linux.netfilter.conntrack import Known, track
@@ -72,8 +74,6 @@ def _sources(ns: NetNamespace) -> tuple[Ruleset | None, list[LegacyTable]]:
     ]
     hidden = opaque & mirrored
     if hidden:
-        import msgspec
-
         nft = msgspec.structs.replace(
             ns.nft,
             chains=tuple(c for c in ns.nft.chains if (c.family, c.table) not in hidden),
