@@ -13,7 +13,7 @@ from deadhop.hops.linux.errors import Ended
 from deadhop.hops.linux.fib import SCOPE_LINK
 from deadhop.hops.linux.packet import Packet
 from deadhop.hops.linux.route4 import Dst, route_output
-from deadhop.hops.linux.route6 import is_multicast6, need_strict, route_output6
+from deadhop.hops.linux.route6 import has_prefsrc, is_multicast6, need_strict, route_output6
 from deadhop.hops.linux.saddr import select4, select6
 from deadhop.model.packet import IcmpError
 from deadhop.model.protocols import ICMP, ICMP_ERRORS, ICMPV6
@@ -90,9 +90,7 @@ def send6(
     oif = (packet.iif or device.name) if scoped else None
     mark = packet.mark if world.sysctl("net.ipv6.fwmark_reflect", 0) else 0
     if not src:
-        probe = route_output6(walk, src=0, dst=packet.src, proto=ICMPV6)
-        preferred = probe.alias.prefsrc if not probe.error and probe.alias is not None else None
-        if preferred is None and packet.iif is not None:
+        if packet.iif is not None and not has_prefsrc(walk, packet.src):
             src = select6(world, world.device(packet.iif), packet.src)
     dst = route_output6(
         walk,

@@ -126,7 +126,7 @@ def emit(walk: Walk, packet: Packet) -> None:
                 route_sources(dst.alias),
                 ok=False,
             )
-            walk.drop("PKT_TOO_BIG", "ip_fragment", ("Ip:FragFails",))
+            walk.drop("NOT_SPECIFIED", "ip_fragment", ("Ip:FragFails",), errno=EMSGSIZE)
         walk.step(
             limit,
             f"{packet.length} bytes leave as fragments of at most {mtu}",

@@ -10,6 +10,7 @@ from deadhop.hops.linux.packet import Packet
 from deadhop.hops.linux.route4 import Dst
 from deadhop.hops.linux.rules import FlowKey
 from deadhop.hops.linux.saddr import select6
+from deadhop.model.protocols import ICMPV6
 
 LINK_LOCAL = 0x3FA
 
@@ -102,6 +103,13 @@ def route_output6(
         return _output(walk, found, paths, chosen)
     result.src = chosen
     return result
+
+
+def has_prefsrc(walk: Walk, dst: int) -> bool:
+    """icmpv6_rt_has_prefsrc: whether the route to ``dst`` that asks for no source names a preferred one."""
+    flow = FlowKey(dst, 0, proto=ICMPV6, has_src=False)
+    found, _paths = walk.world.fib6.lookup(flow, None, strict=need_strict(dst))
+    return not found.error and found.alias is not None and found.alias.prefsrc is not None
 
 
 def _output(walk: Walk, found: Found, paths: list[tuple[Alias, Leg]], src: int) -> Dst:

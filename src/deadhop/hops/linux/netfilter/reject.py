@@ -74,7 +74,7 @@ def reset(walk: Walk, packet: Packet) -> bool:
         return False
     answer = Packet(
         packet.version, packet.dst, packet.src, TCP, sport=packet.dport, dport=packet.sport,
-        length=40 if packet.version == 4 else 60, mark=mark, tcp_flags=TCP_FLAGS["rst"] | TCP_FLAGS["ack"],
+        length=40 if packet.version == 4 else 60, df=packet.version == 4, mark=mark, tcp_flags=TCP_FLAGS["rst"] | TCP_FLAGS["ack"],
     )  # fmt: skip
     answer.route = dst
     answer.error = True
