@@ -89,9 +89,8 @@ def send6(
     scoped = need_strict(packet.src) and packet.src != 1
     oif = (packet.iif or device.name) if scoped else None
     mark = packet.mark if world.sysctl("net.ipv6.fwmark_reflect", 0) else 0
-    if not src:
-        if packet.iif is not None and not has_prefsrc(walk, packet.src):
-            src = select6(world, world.device(packet.iif), packet.src)
+    if not src and packet.iif is not None and not has_prefsrc(walk, packet.src):
+        src = select6(world, world.device(packet.iif), packet.src)
     dst = route_output6(
         walk,
         src=src,

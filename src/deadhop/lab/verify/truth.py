@@ -54,9 +54,6 @@ class Observer:
         self.router = router
         self.probe = probe
         self.flows = router.topology.flows
-        ports = router.topology.ports
-        self.own = {text.split("/")[0] for port in ports for text in port.addresses}
-        self.own |= {text.split("/")[0] for text in router.topology.loopback}
         self.ports = {flow.sport: number for number, flow in enumerate(self.flows) if flow.sport}
         names = [port.name for port in router.topology.ports]
         with router.outside.inside():
@@ -197,7 +194,7 @@ class Observer:
             return
         if seen.kind == "packet":
             truths[seen.number].delivered = True
-        elif self.flows[seen.number].src in self.own:  # else it is the loopback copy of a broadcast
+        elif not self.flows[seen.number].src.endswith(".255"):  # that would be a broadcast's loopback copy
             self._told(truths[seen.number], seen)
 
     def _told(self, truth: Truth, seen: Any) -> None:
