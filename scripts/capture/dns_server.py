@@ -23,7 +23,9 @@ def answer(data: bytes, count: int) -> bytes:
     reply.flags |= dns.flags.AA | dns.flags.RA
     name = query.question[0].name
     many = count if "big" in name.to_text() else 2
-    records = [f"0 100 88 kdc{n:02}.site-{n % 7}.{'.'.join(name.to_text().split('.')[2:])}" for n in range(many)]
+    records = [
+        f"0 100 88 kdc{n:02}.site-{n % 7}.{'.'.join(name.to_text().split('.')[2:])}" for n in range(many)
+    ]
     reply.answer.append(dns.rrset.from_text(name, 600, "IN", "SRV", *records))
     return reply.to_wire(max_size=65535)
 

@@ -44,7 +44,11 @@ def istio_format(build: Any) -> Any:
 def session(url: str, host: str, status: int | None, body: str, port: int) -> str:
     """What curl -v shows of the exchange that was made."""
     head = f"$ curl -sv {url}\n*   Trying {VIP}:{port}...\n* Connected to {HOST} ({VIP}) port {port} (#0)\n> GET / HTTP/1.1\n> Host: {host}\n> Accept: */*\n>\n"
-    return head + (f"< HTTP/1.1 {status}\n< content-length: {len(body)}\n< content-type: text/plain\n< server: envoy\n<\n{body}\n" if status else "* Empty reply from server\ncurl: (52) Empty reply from server\n")
+    return head + (
+        f"< HTTP/1.1 {status}\n< content-length: {len(body)}\n< content-type: text/plain\n< server: envoy\n<\n{body}\n"
+        if status
+        else "* Empty reply from server\ncurl: (52) Empty reply from server\n"
+    )
 
 
 def main(folder: Path) -> None:
@@ -66,9 +70,14 @@ def main(folder: Path) -> None:
             request = MeshRequest(client="ops/portal-0", dst_ip=VIP, dst_port=80, host=FOREIGN)
             foreign = rig._exchange(request, True)
             time.sleep(0.5)
-            client_log, server_log = (work / "client.access").read_text(), (work / "server.access").read_text()
+            client_log, server_log = (
+                (work / "client.access").read_text(),
+                (work / "server.access").read_text(),
+            )
             right = rig._exchange(msgspec.structs.replace(request, host=HOST), True)
-            wrong_port = rig._exchange(msgspec.structs.replace(request, host=f"{HOST}:8443", dst_port=8443), True)
+            wrong_port = rig._exchange(
+                msgspec.structs.replace(request, host=f"{HOST}:8443", dst_port=8443), True
+            )
         finally:
             rig.close()
     print("foreign", foreign, "right", right, "wrong port", wrong_port)

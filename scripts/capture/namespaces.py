@@ -27,13 +27,22 @@ class Lab:
 
     def run(self, short: str, command: str, check: bool = True) -> str:
         """The standard output and error of ``command`` in the namespace."""
-        result = subprocess.run(["ip", "netns", "exec", self.name(short), "sh", "-c", command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60)
+        result = subprocess.run(
+            ["ip", "netns", "exec", self.name(short), "sh", "-c", command],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=60,
+        )
         if check and result.returncode:
             raise RuntimeError(f"{command!r} in {short}: {result.stdout.decode()}")
         return result.stdout.decode()
 
-    def start(self, short: str, *argv: str, stdout: int | None = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(["ip", "netns", "exec", self.name(short), *argv], stdout=stdout, stderr=subprocess.DEVNULL)
+    def start(
+        self, short: str, *argv: str, stdout: int | None = subprocess.DEVNULL
+    ) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            ["ip", "netns", "exec", self.name(short), *argv], stdout=stdout, stderr=subprocess.DEVNULL
+        )
         self.processes.append(process)
         return process
 

@@ -15,18 +15,32 @@ from namespaces import Lab, Session, lab
 HOST, POD, DEV = "10.0.0.150", "10.0.0.63", "lxc4b1d2e9f7a30"
 PROBE = f"curl -s -m 1 -o /dev/null -w '%{{http_code}}\\n' --interface {HOST} http://{POD}:8181/ready"
 #: What systemd ships in 50-default.conf since release 245.
-DISTRIBUTION = "net.ipv4.conf.default.rp_filter = 2\nnet.ipv4.conf.*.rp_filter = 2\n-net.ipv4.conf.all.rp_filter\n"
+DISTRIBUTION = (
+    "net.ipv4.conf.default.rp_filter = 2\nnet.ipv4.conf.*.rp_filter = 2\n-net.ipv4.conf.all.rp_filter\n"
+)
 
 
 def build(made: Lab) -> None:
     made.add("node", "pod")
-    made.run("node", "ip link add cilium_host type veth peer name cilium_net; ip link set cilium_host arp off up; ip link set cilium_net arp off up")
+    made.run(
+        "node",
+        "ip link add cilium_host type veth peer name cilium_net; ip link set cilium_host arp off up; ip link set cilium_net arp off up",
+    )
     made.veth(("node", DEV, 1500), ("pod", "eth0", 1500))
-    made.run("node", f"ip addr add {HOST}/32 dev cilium_host; ip route add {HOST} dev cilium_host scope link; ip route add 10.0.0.0/24 via {HOST} dev cilium_host src {HOST}; sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.log_martians=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{DEV}.rp_filter=0")
-    made.run("pod", f"ip addr add {POD}/32 dev eth0; ip route add {HOST} dev eth0 scope link; ip route add default via {HOST} dev eth0")
+    made.run(
+        "node",
+        f"ip addr add {HOST}/32 dev cilium_host; ip route add {HOST} dev cilium_host scope link; ip route add 10.0.0.0/24 via {HOST} dev cilium_host src {HOST}; sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.log_martians=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.{DEV}.rp_filter=0",
+    )
+    made.run(
+        "pod",
+        f"ip addr add {POD}/32 dev eth0; ip route add {HOST} dev eth0 scope link; ip route add default via {HOST} dev eth0",
+    )
     mac = made.run("node", "cat /sys/class/net/cilium_host/address").strip()
     made.run("pod", f"ip link set eth0 address {mac}")
-    made.run("node", f"tc qdisc add dev cilium_host clsact; tc filter add dev cilium_host egress protocol ip u32 match ip dst {POD}/32 action mirred egress redirect dev {DEV}")
+    made.run(
+        "node",
+        f"tc qdisc add dev cilium_host clsact; tc filter add dev cilium_host egress protocol ip u32 match ip dst {POD}/32 action mirred egress redirect dev {DEV}",
+    )
     host_mac = made.run("node", f"cat /sys/class/net/{DEV}/address").strip()
     made.run("pod", f"ip neigh replace {HOST} lladdr {host_mac} dev eth0")
     made.start("pod", sys.executable, str(Path(__file__).with_name("ready_server.py")), POD, "8181")
@@ -56,9 +70,24 @@ def main(folder: Path) -> None:
         broken = made.run("node", PROBE, check=False).strip()
         (folder / "probe.txt").write_text(f"before systemd-sysctl ran: {healthy}\nafter: {broken}\n")
         node(f"dmesg | grep -A1 'on dev {DEV}' | tail -4", f"dmesg | grep -A1 'on dev {DEV}' | tail -4")
-        rules = [row for row in Path("/usr/lib/udev/rules.d/99-systemd.rules").read_text().splitlines() if "systemd-sysctl" in row]
-        node.text += f"{node.prompt}grep systemd-sysctl /usr/lib/udev/rules.d/99-systemd.rules\n" + "\n".join(rules) + "\n"
-        for command in ("ip addr", "ip route", "ip rule", f"ip route get {POD}", "sysctl -a | grep '\\.rp_filter'", "nstat -az TcpExtIPReversePathFilter"):
+        rules = [
+            row
+            for row in Path("/usr/lib/udev/rules.d/99-systemd.rules").read_text().splitlines()
+            if "systemd-sysctl" in row
+        ]
+        node.text += (
+            f"{node.prompt}grep systemd-sysctl /usr/lib/udev/rules.d/99-systemd.rules\n"
+            + "\n".join(rules)
+            + "\n"
+        )
+        for command in (
+            "ip addr",
+            "ip route",
+            "ip rule",
+            f"ip route get {POD}",
+            "sysctl -a | grep '\\.rp_filter'",
+            "nstat -az TcpExtIPReversePathFilter",
+        ):
             node(command)
         (folder / "node.txt").write_text(node.text)
         pod = Session(made, "pod", "root@coredns:/# ")

@@ -18,7 +18,7 @@ ORDERS: tuple[ResolverOrder, ...] = (
     ResolverOrder(
         "Kong Gateway",
         ("KONG_", "kong"),
-        "env:\n- name: KONG_DNS_ORDER\n  value: LAST,A,CNAME,SRV\n",
+        "env:\n- name: KONG_DNS_ORDER\n  value: A,CNAME,LAST,SRV\n",
         "Kong configuration reference, dns_order",
     ),
     ResolverOrder(
