@@ -18,7 +18,8 @@ COMMANDS: dict[str, str] = {
     "causes": "List the knowledge base.",
     "demo": "Diagnose five cases whose evidence ships with deadhop.",
     "eval": "Diagnose labelled incidents and print what was hit and missed.",
-    "lab": "Check the models against the real kernel and the real Envoy.",
+    "lab": "Check the Linux model against the running kernel.",
+    "mesh": "Check the mesh model against the real Envoy.",
     "completion": "Print a completion script for your shell.",
     "version": "Print the version.",
 }
