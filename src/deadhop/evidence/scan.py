@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from deadhop.evidence import blocks, lenient_json, prompt, safe_yaml
 from deadhop.evidence.format import Context, LineFormat, Lines, Locate
 from deadhop.evidence.registry import registry
@@ -71,12 +73,12 @@ class _Scanner:
             after, records = last.read(self.lines, i, self.context)
             if after > i:
                 return after, records
-        if command := prompt.parse(line):
-            return i + 1, [self._command(command, i)]
         if lenient_json.starts(line):
             after, records = self._json(i)
             if after > i:
                 return after, records
+        if command := prompt.parse(line):
+            return i + 1, [self._command(command, i)]
         if blocks.yaml_starts(line):
             after, records = self._yaml(i)
             if after > i:
@@ -138,6 +140,15 @@ class _Scanner:
         self.unread.clear()
 
     def _json(self, i: int) -> tuple[int, list[Record]]:
+        try:
+            value = msgspec.json.decode(self.lines.text[i])
+        except (msgspec.DecodeError, RecursionError):
+            return self._json_block(i)
+        records = self._value(value, i, i)
+        return (i + 1, records) if records else (i, [])
+
+    def _json_block(self, i: int) -> tuple[int, list[Record]]:
+        """A value of several lines, or one that is cut off."""
         end = min(len(self.lines.text), i + 20_000)
         text = "\n".join(self.lines.text[i:end])
         decoded = lenient_json.decode_at(text, 0)

@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import re
 
-from deadhop.evidence.fields import duration, fqdn, host_port, rfc3339
+from deadhop.evidence.fields import duration, fqdn, rfc3339
 from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.model.observed.dns import DnsQuery, DnsServerError
 from deadhop.model.observed.message import Message
-from deadhop.model.record import Record
+from deadhop.model.record import Record, Source
 
-_QUERY = re.compile(
-    r"^(?P<prefix>.*?)(?:\[INFO\] )?(?P<client>\[?[0-9a-fA-F:.]+\]?:\d+) - (?:\[[^\]]*\] )?(?P<id>\d+) "
-    r"\"(?P<type>[A-Z0-9]+) (?P<class>[A-Z]+) (?P<name>\S+) (?P<proto>udp|tcp|https|tls|grpc|quic) (?P<size>\d+) (?P<do>true|false) (?P<buf>\d+)\" "
-    r"(?P<rcode>[A-Z]+|-) (?P<flags>[a-z,]+|-) (?P<rsize>\d+) (?P<dur>[\d.]+m?s)"
-)
+_CLIENT = re.compile(r"(?:^|[\s\]])(\[?[0-9a-fA-F:.]+\]?:\d+) - (\d+) $")
+_STAMP = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?Z?")
+_TRANSPORTS = frozenset({"udp", "tcp", "https", "tls", "grpc", "quic"})
 _ERROR = re.compile(
     r"(?:\[ERROR\] |E\S* )?plugin/errors: (?P<code>\d+) (?P<name>\S+) (?P<type>[A-Z0-9]+): (?P<error>.*)$"
 )
@@ -61,37 +59,62 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     text = lines.text
     start = i
     while i < len(text):
-        line = text[i]
-        match = _QUERY.search(line) if '" ' in line else None
-        if match:
-            client, port = host_port(match["client"])
-            rcode = match["rcode"]
-            records.append(
-                DnsQuery(
-                    source=lines.source(i),
-                    where=context.where,
-                    time=rfc3339(match["prefix"].strip("[] ")) if match["prefix"] else None,
-                    client=client,
-                    client_port=port,
-                    id=int(match["id"]),
-                    qname=fqdn(match["name"]),
-                    qtype=match["type"],
-                    transport=match["proto"],
-                    size=int(match["size"]),
-                    bufsize=int(match["buf"]),
-                    rcode="" if rcode == "-" else rcode,
-                    flags=tuple(match["flags"].split(",")) if match["flags"] != "-" else (),
-                    answer_size=int(match["rsize"]),
-                    duration=duration(match["dur"]),
-                    server=_pod(match["prefix"]),
-                )
-            )
-        elif record := _other(lines, i, context):
-            records.append(record)
-        else:
+        record = _query(lines, i, context) or _other(lines, i, context)
+        if record is None:
             break
+        records.append(record)
         i += 1
     return (i, records) if records else (start, [])
+
+
+def _query(lines: Lines, i: int, context: Context) -> DnsQuery | None:
+    """One ``log`` line, taken apart at its quotes: this is the hot path of long logs."""
+    line = lines.text[i]
+    opening = line.find('"')
+    closing = line.find('" ', opening + 1)
+    if opening < 0 or closing < 0:
+        return None
+    asked = line[opening + 1 : closing].split(" ")
+    told = line[closing + 2 :].split()
+    if len(asked) != 7 or len(told) < 4 or asked[3] not in _TRANSPORTS:
+        return None
+    match = _CLIENT.search(line, 0, opening)
+    seconds = told[3]
+    if match is None or not (asked[4].isdigit() and asked[6].isdigit() and told[2].isdigit()):
+        return None
+    client, _, port = match[1].rpartition(":")
+    prefix = line[: match.start(1)]
+    where = context.where
+    return DnsQuery(
+        source=Source(lines.file, lines.first + i),
+        where=where,
+        time=_time(prefix) if len(prefix) > 12 else None,
+        client=client.strip("[]"),
+        client_port=int(port),
+        id=int(match[2]),
+        qname=asked[2].rstrip(".").lower(),
+        qtype=asked[0],
+        transport=asked[3],
+        size=int(asked[4]),
+        bufsize=int(asked[6]),
+        rcode="" if told[0] == "-" else told[0],
+        flags=tuple(told[1].split(",")) if told[1] != "-" else (),
+        answer_size=int(told[2]),
+        duration=_seconds(seconds),
+        server=_pod(prefix) if "coredns" in prefix else "",
+    )
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        return float(text[:-1]) if text[-1] == "s" and text[-2] != "m" else duration(text)
+    except ValueError:
+        return duration(text)
+
+
+def _time(prefix: str) -> float | None:
+    stamp = _STAMP.search(prefix)
+    return rfc3339(stamp[0]) if stamp else None
 
 
 def _pod(prefix: str) -> str:

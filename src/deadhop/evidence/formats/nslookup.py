@@ -51,7 +51,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     text = lines.text
     start = i
     command = context.command
-    name = server = status = ""
+    name = server = status = last = ""
     if command and context.ran("nslookup", "host"):
         words = [a for a in command.argv[1:] if not a.startswith("-")]
         name = fqdn(words[0]) if words else ""
@@ -87,6 +87,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         elif match := _FAILED.search(line):
             found = fqdn(match["name"] or match["name2"] or match["name3"] or "")
             name = name or found
+            last = last or (found if found != name else "")
             why = (match["code"] or match["why"] or match["why2"] or "").lower()
             status = status or next((v for k, v in _WHY.items() if k in why), match["code"] or "NXDOMAIN")
         elif _TIMEOUT.search(line):
@@ -124,6 +125,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             answers=tuple(answers),
             answer_count=len(answers) or None,
             text="; ".join(said[-3:]),
+            last=last,
         )
     ]
 

@@ -37,7 +37,9 @@ def _read(data: bytes, name: str) -> Iterator[Record]:
             yield Problem(source=Source(name, path=f"byte {item.offset}"), kind="truncated", text=item.text)
             continue
         if isinstance(item, Lost):
-            yield Problem(source=Source(name), kind="lost", text=f"the capture dropped {item.packets} packets")
+            yield Problem(
+                source=Source(name), kind="lost", text=f"the capture dropped {item.packets} packets"
+            )
             continue
         record = _record(item, Source(name, path=f"packet {item.number}"))
         if record is None:
