@@ -16,7 +16,7 @@ from deadhop.evidence import limits
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _ALIAS = re.compile(r"(?:^|[\s\[,{:-])\*[A-Za-z0-9_]", re.M)
 _ANCHOR = re.compile(r"(?:^|[\s\[,{:-])&[A-Za-z0-9_]", re.M)
-_SEPARATOR = re.compile(r"^---(?:\s.*)?$", re.M)
+_SEPARATOR = re.compile(r"^---(?:[ \t\r].*)?$", re.M)
 _TEMPLATE = re.compile(r"\{\{[^{}\n]*\}\}")
 
 

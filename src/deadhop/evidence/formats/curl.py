@@ -110,6 +110,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     error = error_text = ""
     sent: list[tuple[str, str]] = []
     headers: list[tuple[str, str]] = []
+    styles: set[tuple[str, str, str]] = set()
     body: list[str] = []
     records: list[Record] = []
     path = ""
@@ -151,8 +152,12 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
                     i += 1
                     break
         elif in_headers and (match := _HEADER.match(line)):
-            if (match["name"].lower(), match["value"].strip()) not in headers:
-                headers.append((match["name"].lower(), match["value"].strip()))
+            pair = (match["name"].lower(), match["value"].strip())
+            # -v and -i together print each header twice, in two styles; one style twice means sent twice.
+            style = (*pair, line[:1])
+            if pair not in headers or style in styles:
+                headers.append(pair)
+            styles.add(style)
         elif _INFO.match(line) or line in (">", "<", "*"):
             pass
         elif record := body_record(line, lines.source(i)):

@@ -89,6 +89,7 @@ def _line(lines: Lines, i: int, context: Context, match: re.Match[str]) -> Envoy
         downstream_remote=_clean(fields.get("down_remote")),
         sni=_clean(fields.get("sni")),
         route=_clean(fields.get("route")),
+        forwarded_for=_clean(fields.get("xff")),
     )
 
 
@@ -129,6 +130,7 @@ def _read_json(value: Any, locate: Locate, context: Context) -> Iterable[Record]
         downstream_remote=text("downstream_remote_address"),
         sni=text("requested_server_name"),
         route=text("route_name"),
+        forwarded_for=text("x_forwarded_for"),
     )
 
 

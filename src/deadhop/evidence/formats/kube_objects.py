@@ -28,12 +28,21 @@ from deadhop.model.record import Problem, Record
 
 #: Fields that give away the kind of a piece without ``kind``: all must be there.
 _GIVEAWAY: tuple[tuple[frozenset[str], str], ...] = (
+    (frozenset({"subsets", "host"}), "DestinationRule"),
     (frozenset({"subsets"}), "Endpoints"),
     (frozenset({"endpoints", "addressType"}), "EndpointSlice"),
     (frozenset({"podSelector"}), "NetworkPolicy"),
     (frozenset({"endpointSelector"}), "CiliumNetworkPolicy"),
     (frozenset({"clusterIP"}), "Service"),
     (frozenset({"ports", "selector"}), "Service"),
+    (frozenset({"servers"}), "Gateway"),
+    (frozenset({"gatewayClassName"}), "Gateway"),
+    (frozenset({"externalTrafficPolicy"}), "Service"),
+    (frozenset({"portLevelMtls"}), "PeerAuthentication"),
+    (frozenset({"rules", "action"}), "AuthorizationPolicy"),
+    (frozenset({"hosts", "resolution"}), "ServiceEntry"),
+    (frozenset({"hosts", "location"}), "ServiceEntry"),
+    (frozenset({"backendRefs"}), "HTTPRoute"),
     (frozenset({"containers"}), "Pod"),
     (frozenset({"mtls"}), "PeerAuthentication"),
     (frozenset({"trafficPolicy"}), "DestinationRule"),
@@ -174,8 +183,11 @@ def _service(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
         if (number := integer(text(p.get("port")))) is not None
     )
     selector = spec.get("selector")
+    balancer = _list(_dict(value, "status", "loadBalancer").get("ingress"))
+    external = [text(b.get("ip")) or text(b.get("hostname")) for b in balancer] + [text(spec.get("loadBalancerIP"))]
     return Service(
         **common,
+        external=tuple(dict.fromkeys(e for e in external if e)),
         cluster_ip=text(spec.get("clusterIP")) if spec.get("clusterIP") is not None else "",
         type=text(spec.get("type")),
         ports=ports,

@@ -17,7 +17,7 @@ _POD_ROW = re.compile(
     r"^\s*(?:(?P<ns>[a-z0-9-]+)\s+)?(?P<name>[a-z0-9][a-z0-9.-]+)\s+(?P<ready>\d+/\d+)\s+(?P<status>[A-Z][\w:.]+)\s+(?P<restarts>\d+(?: \([^)]*\))?)\s+(?P<age>\w+)(?:\s+(?P<ip>[0-9a-f.:]+|<none>)\s+(?P<node>\S+))?"
 )
 _SERVICE_ROW = re.compile(
-    r"^\s*(?:(?P<ns>[a-z0-9-]+)\s+)?(?P<name>[a-z0-9][a-z0-9.-]+)\s+(?P<type>ClusterIP|NodePort|LoadBalancer|ExternalName)\s+(?P<ip>\S+)\s+(?P<ext>\S+)\s+(?P<ports>\S+)\s+(?P<age>\w+)"
+    r"^\s*(?:(?P<ns>[a-z0-9-]+)\s+)?(?P<name>[a-z0-9][a-z0-9.-]+)\s+(?P<type>ClusterIP|NodePort|LoadBalancer|ExternalName)\s+(?P<ip>\S+)\s+(?P<ext>\S+)\s+(?P<ports>\d\S+)(?:\s+(?P<age>\w+)|\s*$)"
 )
 _PORT = re.compile(r"^(\d+)(?::(\d+))?/(TCP|UDP|SCTP)$")
 _START = re.compile(
@@ -90,8 +90,9 @@ def _row(lines: Lines, i: int, line: str, columns: list[tuple[str, int]], namesp
         for part in match["ports"].split(","):
             if port := _PORT.match(part):
                 ports.append(ServicePort(port=int(port[1]), node_port=integer(port[2]), protocol=port[3]))
+        external = tuple(e for e in match["ext"].split(",") if e[:1] not in "<" and e != "None")
         return Service(
-            source=source, kind="Service", name=match["name"], namespace=match["ns"] or namespace, type=match["type"],
+            source=source, kind="Service", name=match["name"], namespace=match["ns"] or namespace, type=match["type"], external=external,
             cluster_ip=match["ip"] if is_ip(match["ip"]) or match["ip"] == "None" else "", ports=tuple(ports),
         )  # fmt: skip
     if not columns:

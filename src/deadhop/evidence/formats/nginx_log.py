@@ -17,7 +17,9 @@ from deadhop.model.record import Record
 _ERROR = re.compile(
     r"(?:(?P<time>\d{4}/\d\d/\d\d \d\d:\d\d:\d\d) )?\[(?P<level>emerg|alert|crit|error|warn|notice|info)\] (?:\d+#\d+: )?(?:\*\d+ )?(?P<text>.*)$"
 )
-_FIELD = re.compile(r", (?P<key>client|server|request|upstream|host|referrer|subrequest): (?:\"(?P<q>[^\"]*)\"?|(?P<v>[^,\s]+))")
+_FIELD = re.compile(
+    r", (?P<key>client|server|request|upstream|host|referrer|subrequest): (?:\"(?P<q>[^\"]*)\"?|(?P<v>[^,\s]+))"
+)
 _KINDS = tuple(
     (kind, re.compile(pattern))
     for kind, pattern in (
@@ -51,8 +53,12 @@ _ACCESS = re.compile(
 _REST = re.compile(
     r"(?P<length>\d+) (?P<seconds>[\d.]+) \[(?P<backend>[^\]]*)\] \[[^\]]*\] (?P<upstream>[\d.:, a-fA-F\[\]-]+?) (?P<sent>[\d, -]+?) (?P<took>[\d., -]+?) (?P<upstream_status>[\d, -]+?)(?: \w+)?$"
 )
-_START = re.compile(r"\[(?:emerg|alert|crit|error|warn|notice|info)\] |\"[^\"]*\" \d{3} (?:\d+|-)|while connecting to upstream|while reading response header from upstream|while reading PROXY protocol|while SSL handshaking|reading client request")
-_BARE = re.compile(r"while (?:connecting to upstream|reading response header from upstream|reading PROXY protocol|SSL handshaking|reading upstream|reading client request)|upstream sent too|does not have any active Endpoint")
+_START = re.compile(
+    r"\[(?:emerg|alert|crit|error|warn|notice|info)\] |\"[^\"]*\" \d{3} (?:\d+|-)|while connecting to upstream|while reading response header from upstream|while reading PROXY protocol|while SSL handshaking|reading client request"
+)
+_BARE = re.compile(
+    r"while (?:connecting to upstream|reading response header from upstream|reading PROXY protocol|SSL handshaking|reading upstream|reading client request)|upstream sent too|does not have any active Endpoint"
+)
 _CONNECT = {"111": "refused", "113": "unreachable", "110": "timeout", "101": "unreachable", "99": "other"}
 
 
@@ -69,7 +75,10 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     for kind, pattern in _KINDS:
         if found := pattern.search(text):
             fields = {k.rstrip("2"): v for k, v in found.groupdict().items() if v is not None}
-            fields |= {m["key"]: (m["q"] if m["q"] is not None else m["v"]).rstrip(",") for m in _FIELD.finditer(text)}
+            fields |= {
+                m["key"]: (m["q"] if m["q"] is not None else m["v"]).rstrip(",")
+                for m in _FIELD.finditer(text)
+            }
             when = rfc3339(match["time"].replace("/", "-")) if match and match["time"] else None
             message = Message(
                 source=lines.source(i), where=context.where, time=when, emitter="nginx", kind=kind,

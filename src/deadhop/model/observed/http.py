@@ -73,3 +73,38 @@ class ErrorPage(Record, frozen=True, kw_only=True):
     server: str
     status: int
     text: str
+
+
+class NginxProxy(Record, frozen=True, kw_only=True):
+    """A ``location`` (or a bare ``proxy_pass``) of an nginx configuration.
+
+    ``upstream`` holds the servers of the upstream block that ``proxy_pass`` names, as written; ``headers`` the
+    ``proxy_set_header`` pairs in force there; ``settings`` other directives (``proxy_http_version``), ``variables``
+    the values of ``set``.
+    """
+
+    location: str = ""
+    server_names: tuple[str, ...] = ()
+    proxy_pass: str = ""
+    upstream_name: str = ""
+    upstream: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+
+    def header(self, name: str) -> str | None:
+        """The value set for a request header; None where the configuration does not set it."""
+        return next((v for k, v in reversed(self.headers) if k.lower() == name.lower()), None)
+
+    def setting(self, name: str) -> str:
+        return next((v for k, v in reversed(self.settings) if k == name), "")
+
+    @property
+    def target(self) -> str:
+        """What ``proxy_pass`` leads to, variables and upstream blocks resolved: ``host`` or ``host:port``."""
+        if self.upstream:
+            return self.upstream[0]
+        text = self.proxy_pass
+        for name, value in self.variables:
+            text = text.replace(f"${{{name}}}", value).replace(f"${name}", value)
+        return text.partition("://")[2].partition("/")[0] or text

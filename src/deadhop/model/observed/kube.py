@@ -88,9 +88,11 @@ class ServicePort(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Service(KubeObject, frozen=True, kw_only=True):
-    """A Service. ``cluster_ip`` is ``None`` as text for a headless one, empty where not shown."""
+    """A Service. ``cluster_ip`` is ``None`` as text for a headless one, empty where not shown; ``external`` holds the
+    addresses or names of its load balancer."""
 
     cluster_ip: str = ""
+    external: tuple[str, ...] = ()
     type: str = ""
     ports: tuple[ServicePort, ...] = ()
     selector: tuple[tuple[str, str], ...] | None = None

@@ -29,6 +29,7 @@ class EnvoyAccess(Record, frozen=True, kw_only=True):
     downstream_remote: str = ""
     sni: str = ""
     route: str = ""
+    forwarded_for: str = ""
 
     @property
     def inbound(self) -> bool:
@@ -52,6 +53,8 @@ class EnvoyCluster(Record, frozen=True, kw_only=True):
     name: str
     type: str = ""
     endpoints: tuple[str, ...] | None = None
+    rule: str = ""
+    sni: str = ""
 
 
 class EnvoyRouteHost(Record, frozen=True, kw_only=True):
@@ -68,3 +71,20 @@ class ProxySync(Record, frozen=True, kw_only=True):
     proxy: str
     states: tuple[tuple[str, str], ...]
     version: str = ""
+
+
+class EnvoyEndpoint(Record, frozen=True, kw_only=True):
+    """One row of ``istioctl proxy-config endpoints``: ``address:port``, its health and its cluster."""
+
+    address: str
+    status: str = ""
+    cluster: str = ""
+
+
+class MeshVersion(Record, frozen=True, kw_only=True):
+    """The release that a part of the mesh runs: ``role`` is ``client``, ``control-plane`` or ``data-plane``."""
+
+    role: str
+    version: str
+    name: str = ""
+    count: int | None = None
