@@ -20,6 +20,8 @@ from deadhop.evidence.registry import registry
 from deadhop.model.observed.shell import CommandRun, Remark
 from deadhop.model.record import Problem, Record
 
+#: Formats up to this priority read a command line together with what a person wrote behind it, so they come first.
+NOTES = 10
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _REMARK = re.compile(
     r"^\s*(?:#+|//|-{2,}|={2,}|>{2,})\s*([^-=>#\s].*?)\s*(?:-{2,}|={2,}|>{2,}|<{2,}|#+)?\s*$|^\s*([\w][\w ]{0,30}):\s*$"
@@ -37,7 +39,8 @@ class _Scanner:
     def __init__(self, lines: Lines, context: Context) -> None:
         self.lines = lines
         self.context = context
-        self.formats = registry().lines
+        self.formats = [f for f in registry().lines if f.priority > NOTES]
+        self.notes = [f for f in registry().lines if f.priority <= NOTES]
         self.last: LineFormat | None = None
         self.unread: list[int] = []
         self.seat: str = ""  # the namespace entered by an interactive command, until it is left
@@ -77,6 +80,11 @@ class _Scanner:
             after, records = self._json(i)
             if after > i:
                 return after, records
+        for form in self.notes:
+            if form.start.search(line):
+                after, records = form.read(self.lines, i, self.context)
+                if after > i:
+                    return after, records
         if command := prompt.parse(line):
             return i + 1, [self._command(command, i)]
         if blocks.yaml_starts(line):

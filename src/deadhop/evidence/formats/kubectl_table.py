@@ -100,10 +100,10 @@ def _row(lines: Lines, i: int, line: str, columns: list[tuple[str, int]], namesp
     cells = _cells(columns, line)
     if "ENDPOINTS" in names and "ADDRESSTYPE" not in names:
         shown = cells.get("ENDPOINTS", "")
-        ready_ = tuple(p.strip() for p in shown.split(",") if p.strip() and p.strip()[0] not in "<+")
+        ready_ = tuple(p.split()[0] for p in shown.split(",") if p.strip() and p.strip()[0] not in "<+")
         return Endpoints(
             source=source, kind="Endpoints", name=cells.get("NAME", ""), namespace=cells.get("NAMESPACE", namespace), service=cells.get("NAME", ""),
-            ready=ready_, ports=tuple(dict.fromkeys(int(p.rpartition(":")[2]) for p in ready_ if p.rpartition(":")[2].split(" ")[0].isdigit())),
+            ready=ready_, ports=tuple(dict.fromkeys(int(p) for _, _, p in (r.rpartition(":") for r in ready_) if p.isdecimal() and len(p) < 6)),
         )  # fmt: skip
     if {"REASON", "MESSAGE"} <= names:
         return _event(source_line=line, lines=lines, i=i, cells=cells, namespace=namespace)

@@ -31,19 +31,6 @@ _START = re.compile(
 
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     line = lines.text[i]
-    if match := _NOTE.match(line):
-        works = match["verdict"].lower().startswith(("work", "ok", "succ", "pass"))
-        return i + 1, [
-            Ping(
-                source=lines.source(i),
-                where=context.where,
-                size=int(match["size"]),
-                df="-M do" in match["args"],
-                ok=works,
-                error="" if works else "lost",
-                text=line.strip(),
-            )
-        ]
     if match := _BAD.match(line.strip()):
         return i + 1, [
             Ping(
@@ -102,4 +89,25 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     ]
 
 
-FORMAT = LineFormat("ping", _START, _read, priority=28)
+def _read_note(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    line = lines.text[i]
+    if match := _NOTE.match(line):
+        works = match["verdict"].lower().startswith(("work", "ok", "succ", "pass"))
+        return i + 1, [
+            Ping(
+                source=lines.source(i),
+                where=context.where,
+                size=int(match["size"]),
+                df="-M do" in match["args"],
+                ok=works,
+                error="" if works else "lost",
+                text=line.strip(),
+            )
+        ]
+    return i, []
+
+
+FORMATS = (
+    LineFormat("ping", _START, _read, priority=28),
+    LineFormat("ping-note", _NOTE, _read_note, priority=10),
+)

@@ -58,3 +58,31 @@ class IptablesNote(Record, frozen=True, kw_only=True):
 
     kind: str
     text: str
+
+
+class Offload(Record, frozen=True, kw_only=True):
+    """An offload feature of a device. ``changed``: somebody set it; ``note``: it labels the run that follows."""
+
+    dev: str = ""
+    feature: str
+    on: bool
+    changed: bool = False
+    note: bool = False
+
+
+class Throughput(Record, frozen=True, kw_only=True):
+    """One line of a throughput test, in bits per second."""
+
+    bits: float
+    retransmits: int | None = None
+
+
+class PortRange(Record, frozen=True, kw_only=True):
+    """One entry of a security group or a cloud firewall. ``protocol`` is tcp, udp, icmp or ``all``."""
+
+    group: str = ""
+    protocol: str
+    first: int | None = None
+    last: int | None = None
+    ingress: bool = True
+    peer: str = ""

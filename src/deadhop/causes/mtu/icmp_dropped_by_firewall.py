@@ -1,0 +1,98 @@
+"""A filter rule on the node discards fragmentation-needed, so senders behind it never lower their path MTU.
+
+What happens
+------------
+The node's firewall accepts some ICMP types (often only echo) and drops the rest. A router's ICMP error arrives and is
+discarded before the stack could learn from it; the sender repeats full-size segments for ever.
+
+How to tell it from its neighbours
+----------------------------------
+The ICMP error is visible on the wire towards the sender, and host chains accept only echo, or no ICMP at all. A policy
+engine or a cloud filter would record the deny in its own place.
+
+Fix
+---
+Accept ICMP destination-unreachable (and ICMPv6 packet-too-big) in the node's filter chains.
+
+References
+----------
+RFC 4890 §4.3.1; RFC 2923 §2.1; net/ipv4/icmp.c icmp_unreach.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.netfilter import IptablesRule, IptablesTable, NftRule, NftRuleset
+from deadhop.model.observed.packets import CapturedPacket
+from deadhop.model.record import Record
+
+SLUG = "icmp-frag-needed-dropped-by-node-firewall"
+ECHO = ("echo-request", "echo-reply", "8", "0", "ping", "pong")
+TOO_BIG = ("destination-unreachable", "fragmentation-needed", "3", "3/4", "packet-too-big", "2", "any", "255")
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    tables = [t for t in view.of(IptablesTable) if t.name == "filter"]
+    echo_only: list[Record] = []
+    lets_through: list[Record] = []
+    for table in tables:
+        icmp = [r for r in table.rules if r.option("-p", "--protocol") in ("icmp", "ipv6-icmp", "icmpv6")]
+        accepted = {_type(r) for r in icmp if r.target == "ACCEPT"}
+        ends = (
+            any(r.target in ("DROP", "REJECT") and not _ports(r) for r in table.rules)
+            or "DROP" in table.policies.values()
+        )
+        dropped = [r for r in icmp if r.target in ("DROP", "REJECT") and _type(r) not in ECHO]
+        if (accepted and accepted <= set(ECHO) and ends) or dropped:
+            echo_only.append(table)
+        elif accepted & set(TOO_BIG) or "" in accepted:
+            lets_through.append(table)
+    for ruleset in view.of(NftRuleset):
+        if any(_nft_drops(r) for r in ruleset.rules):
+            echo_only.append(ruleset)
+    errors = [p for p in view.of(CapturedPacket) if p.icmp and p.icmp.too_big]
+    if not echo_only and not (errors and lets_through):
+        return
+    repeats = [p for p in view.of(CapturedPacket) if p.proto == "tcp" and (p.payload or 0) > 1200]
+    yield Hypothesis(
+        subject="the node's filter chains",
+        title="The node's firewall discards ICMP fragmentation-needed, so senders behind it never lower their path MTU.",
+        checks=(
+            judged("the chains accept no ICMP error (only echo, or nothing)", bool(echo_only), echo_only or lets_through, weight=1.9, required=True, decide="iptables-save; nft list ruleset   # icmp rules of INPUT and FORWARD"),
+            shown("a fragmentation-needed error is on the wire", errors, weight=1.3, decide="tcpdump -nvi any 'icmp[0]=3 and icmp[1]=4'"),
+            shown("the sender repeats full-size segments", repeats if len(repeats) > 1 else [], weight=0.5),
+        ),
+        explains=("the handshake and small exchanges work, the first large flight stalls",),
+        fixes=(Fix(title="Accept the ICMP errors", artifact="iptables -I INPUT -p icmp --icmp-type destination-unreachable -j ACCEPT\niptables -I FORWARD -p icmp --icmp-type destination-unreachable -j ACCEPT\nip6tables -I INPUT -p ipv6-icmp --icmpv6-type packet-too-big -j ACCEPT\n"),),
+        prior=-1.2,
+    )  # fmt: skip
+
+
+def _type(rule: IptablesRule) -> str:
+    return rule.option("--icmp-type", "--icmpv6-type")
+
+
+def _ports(rule: IptablesRule) -> bool:
+    return bool(rule.option("--dport", "--sport", "--dports", "-s", "-d", "-i", "-o"))
+
+
+def _nft_drops(rule: NftRule) -> bool:
+    text = str(rule.expr) if hasattr(rule, "expr") else str(rule)
+    return (
+        "icmp" in text
+        and "drop" in text
+        and ("destination-unreachable" in text or "frag-needed" in text or "packet-too-big" in text)
+    )
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="mtu",
+    title="The node's firewall discards ICMP fragmentation-needed.",
+    inputs=(IptablesTable, NftRuleset, CapturedPacket),
+    needs=(IptablesTable, NftRuleset),
+    rivals=("icmp-frag-needed-dropped-by-networkpolicy", "icmp-frag-needed-dropped-by-security-group", "path-mtu-drops-df-udp-dns-response"),
+    check=check,
+)  # fmt: skip

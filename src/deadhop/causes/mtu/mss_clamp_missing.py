@@ -1,0 +1,77 @@
+"""A forwarder between a large-MTU network and a smaller tunnel does not clamp the TCP MSS.
+
+What happens
+------------
+Each side announces an MSS from its own interface. A forwarder in between sends into a tunnel with less room and should
+lower the MSS in passing SYNs. Where it does not, in one direction at least, the first full-size segment is lost.
+
+How to tell it from its neighbours
+----------------------------------
+A SYN or SYN-ACK seen at or beyond the forwarder still carries the large side's MSS. Interface MTUs are each right for
+their own network; only the clamp is absent.
+
+Fix
+---
+Clamp the MSS to the path MTU on forwarded SYNs in both directions.
+
+References
+----------
+net/netfilter/xt_TCPMSS.c; nft "tcp option maxseg size set rt mtu"; RFC 9293 §3.7.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.net import Link
+from deadhop.model.observed.message import Message
+from deadhop.model.observed.packets import CapturedPacket
+from deadhop.snapshot.sizes import devices
+
+SLUG = "mss-clamp-missing-on-tunnel-path"
+HEADERS = 40
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    syns = [p for p in view.of(CapturedPacket) if p.mss and "S" in p.tcp_flags]
+    if not syns:
+        return
+    narrow = [d for d in devices(view.of(Link)) if d.role in ("tunnel", "vpn")]
+    smallest = min([*(d.mtu - HEADERS for d in narrow), *(p.mss for p in syns if p.mss)])
+    large = [p for p in syns if p.mss and p.mss > smallest + 20]
+    clamped = [p for p in syns if p.mss and p.mss <= smallest + 20]
+    beyond = [p for p in large if p.ttl is not None and p.ttl not in (64, 128, 255)]
+    rules = [m for m in view.of(Message) if m.kind == "mss-clamp"]
+    tunnels = [d.record for d in narrow]
+    if not large:
+        return
+    yield Hypothesis(
+        subject=f"SYN of {large[0].src} to {large[0].dst}",
+        title=f"A SYN still announces MSS {large[0].mss} on a path that carries {smallest}: nothing clamps it.",
+        checks=(
+            judged("a SYN carries an MSS of the large side", True, large, weight=1.0, required=True),
+            shown("the other direction (or the tunnel) allows less", [*clamped, *tunnels], weight=1.2, required=True, decide="ip -d link; iptables -t mangle -S | grep TCPMSS"),
+            shown("the SYN has already passed a forwarder", beyond, weight=0.6),
+            judged("no rule clamps the MSS", False if rules else None, rules, weight=0.5),
+        ),
+        explains=("the handshake completes and the first full-size segment is lost",),
+        fixes=(
+            Fix(
+                title="Clamp the MSS in both directions",
+                artifact="iptables -t mangle -A FORWARD -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu\n# or nft: tcp flags syn / syn,rst tcp option maxseg size set rt mtu\n",
+            ),
+        ),
+        prior=-1.2,
+    )  # fmt: skip
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="mtu",
+    title="A forwarder into a smaller tunnel does not clamp the TCP MSS.",
+    inputs=(CapturedPacket, Link, Message),
+    needs=(CapturedPacket,),
+    rivals=("inner-overlay-mtu-exceeds-vpn-egress-mtu", "route-mtu-not-visible-to-nested-vm"),
+    check=check,
+)

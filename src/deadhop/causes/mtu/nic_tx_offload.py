@@ -1,0 +1,77 @@
+"""A faulty transmit offload of the NIC or hypervisor corrupts large encapsulated packets.
+
+What happens
+------------
+Checksum or segmentation offload of encapsulated packets goes wrong in the NIC, its driver or the hypervisor. Large
+packets arrive damaged and are discarded; it looks like an MTU fault because it depends on size.
+
+How to tell it from its neighbours
+----------------------------------
+Turning transmit offload off cures it with the MTU unchanged. Packets arrive damaged rather than not at all; only some
+host types are affected. A wrong outer checksum after double NAT is independent of size.
+
+Fix
+---
+Disable the affected transmit offload, or update the driver or hypervisor.
+
+References
+----------
+ethtool(8) -K; drivers with NETIF_F_GSO_UDP_TUNNEL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.net import Link
+from deadhop.model.observed.kernel import Counter
+from deadhop.model.observed.message import Message
+from deadhop.model.observed.node import Offload, Throughput
+from deadhop.model.observed.packets import CapturedPacket
+
+SLUG = "nic-tx-offload-corrupts-large-packets"
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    offloads = [
+        o
+        for o in view.of(Offload)
+        if o.feature.startswith(("tx", "tso", "gso", "generic-seg", "tcp-seg", "checksum", "offload"))
+    ]
+    if not offloads:
+        return
+    switched = [o for o in offloads if o.changed and not o.on]
+    labelled = [o for o in offloads if o.note]
+    runs = view.of(Throughput)
+    damaged = [
+        *(p for p in view.of(CapturedPacket) if p.bad_checksum),
+        *(c for c in view.of(Counter) if "csum" in c.name.lower() and c.value > 0),
+    ]
+    vxlan = [m for m in view.of(Message) if m.kind == "udp-bad-checksum"]
+    retransmits = [r for r in runs if (r.retransmits or 0) > 50]
+    tunnels = [link for link in view.of(Link) if link.kind in ("vxlan", "geneve", "gre")]
+    yield Hypothesis(
+        subject=offloads[0].dev or "the node's transmit path",
+        title="A transmit offload damages large encapsulated packets; the MTU is not at fault.",
+        checks=(
+            shown("runs are told apart by a transmit offload that is switched", [*switched, *labelled], weight=1.3, required=True, decide="ethtool -K NIC tx off; then repeat the transfer"),
+            shown("the transfer suffers: damage or heavy retransmission", [*damaged, *retransmits], weight=1.1, required=not switched, decide="nstat -az | grep -i csum; iperf3 -c PEER   # with tx on and off"),
+            judged("the wrong checksum is not the tunnel's own outer one", False if vxlan else None, vxlan, weight=1.5, required=bool(vxlan)),
+            shown("a tunnel carries the packets", tunnels, weight=0.2),
+        ),
+        explains=("large packets break on some host types with the same MTU",),
+        fixes=(Fix(title="Disable the transmit offload", artifact=f"ethtool -K {offloads[0].dev or 'NIC'} tx off tx-udp_tnl-segmentation off\n"),),
+        prior=-1.3,
+    )  # fmt: skip
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="mtu",
+    title="A faulty transmit offload damages large encapsulated packets.",
+    inputs=(Offload, Throughput, CapturedPacket, Counter, Message, Link),
+    needs=(Offload,),
+    rivals=("vxlan-outer-checksum-broken-by-offload", "tunnel-mtu-exceeds-underlay"),
+    check=check,
+)
