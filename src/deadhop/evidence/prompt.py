@@ -43,6 +43,8 @@ _WEAK = (
     re.compile(r"^\s*~[\w/.-]*\s+(?P<cmd>[\w-]+(?:\s.*)?)$"),
     re.compile(r"^\s*~?:?[\w/.~-]*[#$]\s*(?P<cmd>\S.*)$"),
 )
+#: An arrow between a command and what came of it: a note, and no shell's syntax.
+_OUTCOME = re.compile(r"[\w\]/.'\"]\s+(?:-+>|=+>|→)\s*[\w\"'<{\[(]")
 _WORD = re.compile(r"^[A-Za-z][a-z']*[,.;:]?$")
 
 
@@ -59,7 +61,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse(line: str) -> Command | None:
     """The command on ``line``, or None where the line is not a command line."""
-    if len(line) > 4096 or not line.strip() or line.startswith("#!"):
+    if len(line) > 4096 or not line.strip() or line.startswith("#!") or _OUTCOME.search(line):
         return None
     for pattern in _STRONG:
         if match := pattern.match(line):

@@ -37,7 +37,11 @@ DNS_NAMES = ("kube-dns", "coredns", "rke2-coredns", "dns-default")
 def check(view: View) -> Iterator[Hypothesis]:
     answered = [
         *(q for q in view.of(DnsQuery) if q.rcode),
-        *(r for r in view.of(DnsLookup) if r.status in ("NOERROR", "NXDOMAIN") or r.answers),
+        *(
+            r
+            for r in view.of(DnsLookup)
+            if r.tool != "zone" and (r.status in ("NOERROR", "NXDOMAIN") or r.answers)
+        ),
         *(f for f in view.of(Flow) if f.dns and f.dns.response),
         *(p for p in view.of(CapturedPacket) if p.dns and p.dns.response),
     ]

@@ -164,7 +164,7 @@ def _prose(line: str) -> bool:
     return (
         len(words) > 14
         and plain * 4 > len(words) * 3
-        and not re.search(r"^\S*\d\d:\d\d|[{}]|^\w+\[\d+\]", line)
+        and not re.search(r"^\S*\d\d:\d\d|[{}]|^\w+\[\d+\]|^(?:\w+ )?(?:error|fatal): ", line)
     )
 
 

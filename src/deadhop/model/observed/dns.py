@@ -57,7 +57,8 @@ class DnsServerError(Record, frozen=True, kw_only=True):
 class DnsLookup(Record, frozen=True, kw_only=True):
     """A lookup made by a tool (dig, nslookup, host, getent) or an application, and what it was told.
 
-    ``status``: an rcode mnemonic, ``TIMEOUT``, ``UNREACHABLE``, ``PARSE-ERROR`` or empty where not said.
+    ``status``: an rcode mnemonic, ``TIMEOUT``, ``UNREACHABLE``, ``PARSE-ERROR`` or empty where not said. ``last`` is
+    the name that the tool's failure names, where it is not ``qname``: the last one of its search.
     """
 
     tool: str
@@ -72,6 +73,7 @@ class DnsLookup(Record, frozen=True, kw_only=True):
     truncated: bool = False
     flags: tuple[str, ...] = ()
     text: str = ""
+    last: str = ""
 
     @property
     def addresses(self) -> tuple[str, ...]:

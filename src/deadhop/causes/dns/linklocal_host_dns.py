@@ -1,0 +1,119 @@
+"""Cluster DNS forwards to a resolver at a link-local address of its host, and the reply does not come back to the pod.
+
+What happens
+------------
+The host runs a resolver at 169.254.… for its pods. With BPF host routing, or BPF masquerading, the reply from an address
+that lives on the host itself bypasses the path that would take it back into the pod: the resolver answers, the DNS pod
+times out.
+
+How to tell it from its neighbours
+----------------------------------
+The timeouts name a link-local upstream, and the CNI routes in BPF; a routable upstream works from the same pod. A
+provider's resolver at such an address, without BPF routing, points to its rate limit or to a metadata block instead.
+
+Fix
+---
+Use legacy host routing for that path, or do not forward cluster DNS to the host's resolver.
+
+References
+----------
+Cilium Helm ``bpf.hostLegacyRouting``; Talos ``machine.features.hostDNS.forwardKubeDNSToHost``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deadhop.hops.dns.upstreams import NODE_RESOLVERS, forwards, kind, upstreams
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.observed.dns import CorefileText, DnsServerError, ResolvConf
+from deadhop.model.observed.policy import CiliumOption
+
+SLUG = "linklocal-host-dns-replies-lost-with-bpf-host-routing"
+TALOS = "169.254.116.108"
+NODE_LOCAL = ("169.254.20.10", "169.254.25.10")
+BPF = {
+    "bpf.masquerade": "true",
+    "enable-bpf-masquerade": "true",
+    "bpf.hostLegacyRouting": "false",
+    "enable-host-legacy-routing": "false",
+    "kubeProxyReplacement": "true",
+    "kube-proxy-replacement": "true",
+}
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    lost = [e for e in view.of(DnsServerError) if e.error == "timeout" and _host_address(e.upstream)]
+    sent = [
+        f
+        for f, addresses in upstreams(forwards(view.of(CorefileText)), view.of(ResolvConf))
+        if any(_host_address(a) for a in addresses)
+    ]
+    options = view.of(CiliumOption)
+    bpf = [
+        o
+        for o in options
+        if BPF.get(o.key) == o.value.lower() or (o.key == "kubeProxyReplacement" and o.value == "strict")
+    ]
+    legacy = [
+        o
+        for o in options
+        if o.key in ("bpf.hostLegacyRouting", "enable-host-legacy-routing") and o.value.lower() == "true"
+    ]
+    talos = [
+        *(o for o in options if o.key.endswith("forwardKubeDNSToHost") and o.value.lower() == "true"),
+        *(e for e in lost if e.upstream.startswith(TALOS)),
+    ]
+    other = [
+        e
+        for e in view.of(DnsServerError)
+        if e.error == "timeout"
+        and kind(e.upstream) in ("private", "public")
+        and not _host_address(e.upstream)
+    ]
+    if not lost and not (sent and (bpf or talos)):
+        return
+    address = next((e.upstream for e in lost), "") or next(
+        (a for f in sent for a in f.addresses if _host_address(a)), "the host's resolver"
+    )
+    yield Hypothesis(
+        subject=f"upstream {address}",
+        title=f"Replies of the host's resolver at {address} do not come back to the DNS pod.",
+        checks=(
+            shown("queries to a link-local upstream on the host time out", lost, weight=1.2, required=True, decide="kubectl -n kube-system logs -l k8s-app=kube-dns | grep 169.254"),
+            shown("that address is the host's own resolver", talos, weight=1.2, decide="kubectl -n kube-system get configmap coredns -o yaml"),
+            shown("the CNI routes or masquerades in BPF", bpf, weight=1.0, decide="cilium-dbg status --verbose | grep -i -E 'host routing|masquerading'"),
+            judged("legacy host routing is not already in use", False if legacy else None, legacy, weight=1.5, required=bool(legacy)),
+            judged("no routable upstream times out as well", False if other else None, other, weight=1.2, required=bool(other)),
+        ),
+        explains=("the node's resolver logs the answer, the DNS pod a timeout",),
+        fixes=(
+            Fix(title="Route host traffic in the kernel's stack", artifact="# Cilium Helm values\nbpf:\n  hostLegacyRouting: true\n", changed=("packets between pods and the host pass iptables and the routing table again",)),
+            Fix(title="Do not forward cluster DNS to the host", artifact="machine:\n  features:\n    hostDNS:\n      enabled: true\n      forwardKubeDNSToHost: false\n"),
+        ),
+        prior=-1.5,
+    )  # fmt: skip
+
+
+def _host_address(address: str) -> bool:
+    host = address.rpartition(":")[0] or address
+    return (
+        kind(host) == "link-local"
+        and host not in NODE_LOCAL
+        and (host == TALOS or host not in NODE_RESOLVERS)
+    )
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="dns",
+    title="Replies of a link-local resolver on the host are lost on their way to the DNS pod.",
+    inputs=(DnsServerError, CorefileText, ResolvConf, CiliumOption),
+    needs=(DnsServerError, CorefileText),
+    rivals=(
+        "loopback-upstream-inherited-from-host",
+        "dns-server-unreachable",
+        "benign-loop-plugin-hinfo-timeout",
+    ),
+    check=check,
+)
