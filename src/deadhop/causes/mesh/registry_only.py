@@ -1,0 +1,113 @@
+"""The mesh lets out traffic to registered hosts only, and the destination is not registered.
+
+What happens
+------------
+With outboundTrafficPolicy REGISTRY_ONLY the sidecar takes unknown destinations to the black-hole cluster: TLS and TCP
+connections are closed (UH), HTTP is answered 502 by route block_all.
+
+How to tell it from its neighbours
+----------------------------------
+The log shows BlackHoleCluster or route block_all for an outside address. A known Service without endpoints shows its
+own cluster. From a pod outside the mesh the destination answers.
+
+Fix
+---
+Register the host with a ServiceEntry, or allow any outbound destination.
+
+References
+----------
+Istio meshConfig.outboundTrafficPolicy, Accessing External Services; Sidecar.outboundTrafficPolicy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.observed.http import DialFailure, HttpExchange
+from deadhop.model.observed.kernel import Counter
+from deadhop.model.observed.kube import KubeObject, ServiceEntry, Sidecar, mapping
+from deadhop.model.observed.mesh import EnvoyAccess
+from deadhop.model.observed.policy import CiliumOption
+from deadhop.model.observed.shell import CommandRun
+from deadhop.model.record import Record
+
+SLUG = "registry-only-no-serviceentry"
+
+MODE = "REGISTRY_ONLY"
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    holes: list[Record] = [
+        a for a in view.of(EnvoyAccess) if a.cluster == "BlackHoleCluster" or a.route == "block_all"
+    ]
+    holes += [
+        c for c in view.of(Counter) if "BlackHoleCluster" in c.name and "upstream" in c.name and c.value > 0
+    ]
+    modes: list[Record] = [
+        o for o in view.of(CiliumOption) if o.key.endswith("outboundTrafficPolicy.mode") and o.value == MODE
+    ]
+    modes += [s for s in view.of(Sidecar) if mapping(s.spec, "outboundTrafficPolicy").get("mode") == MODE]
+    modes += [c for c in view.of(CommandRun) if f"outboundTrafficPolicy.mode={MODE}" in c.line]
+    modes += [
+        k
+        for k in view.of(KubeObject)
+        if mapping(k.spec, "meshConfig", "outboundTrafficPolicy").get("mode") == MODE
+    ]
+    other = [
+        o for o in view.of(CiliumOption) if o.key.endswith("outboundTrafficPolicy.mode") and o.value != MODE
+    ]
+    failed: list[Record] = [
+        e
+        for e in view.of(HttpExchange)
+        if (e.status == 502 and "envoy" in e.header("server").lower() and not e.body)
+        or (e.error in ("tls", "reset", "empty") and e.url.startswith("https"))
+    ]
+    failed += [d for d in view.of(DialFailure) if d.error in ("reset", "tls")]
+    entries = view.of(ServiceEntry)
+    outside = [e for e in failed if isinstance(e, HttpExchange) and e.status == 502]
+    if not (holes or (modes and failed) or outside):
+        return
+    yield Hypothesis(
+        subject="outbound traffic to unregistered hosts",
+        title="The destination is not in the mesh's registry, and the mesh lets out registered hosts only.",
+        checks=(
+            shown("the sidecar sends the connection to the black hole, or closes or answers it itself", holes or failed, weight=2.3 if holes else 1.2, required=True, decide="kubectl logs POD -c istio-proxy --tail=50   # BlackHoleCluster, block_all"),
+            judged("the outbound mode is registry-only", True if modes else (False if other and not holes else None), modes or (other if not holes else []), weight=1.0, required=not holes, decide="kubectl -n istio-system get configmap istio -o yaml | grep -A1 outboundTrafficPolicy"),
+            shown("the call fails as a black hole does", failed if holes else [], weight=0.3),
+            judged("a service entry lists other hosts only", True if entries and holes else None, entries if holes else [], weight=0.2),
+        ),
+        explains=("the destination answers from a pod outside the mesh",),
+        fixes=(Fix(title="Register the host", artifact="apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: NAME, namespace: NAMESPACE}\nspec:\n  hosts: [HOST]\n  location: MESH_EXTERNAL\n  resolution: DNS\n  ports:\n  - {number: 443, name: tls, protocol: TLS}\n"),),
+        prior=-1.2,
+    )  # fmt: skip
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="mesh",
+    title="The mesh allows outbound traffic only to registered hosts, and the destination is not registered.",
+    inputs=(
+        EnvoyAccess,
+        Counter,
+        CiliumOption,
+        Sidecar,
+        CommandRun,
+        KubeObject,
+        HttpExchange,
+        DialFailure,
+        ServiceEntry,
+    ),
+    needs=(
+        EnvoyAccess,
+        Counter,
+        HttpExchange,
+        DialFailure,
+    ),
+    rivals=(
+        "host-header-forwarded-breaks-mesh-routing",
+        "subset-selects-no-endpoints",
+        "http-named-443-service-hijacks-egress",
+    ),
+    check=check,
+)
