@@ -21,6 +21,13 @@ _ADDRESS = re.compile(
 )
 _STATE = re.compile(r"state (?P<state>\w+)")
 _DEV = re.compile(r"ifindex (?P<dev>\S+?),? ")
+_JUDGED = re.compile(
+    r"[Pp]olicy verdict log: flow (?P<flow>0x[0-9a-f]+)\s+local EP ID (?P<ep>\d+), remote ID (?P<remote>[\w-]+)(?P<words>.*?),\s+action (?P<action>\w+)(?P<rest>.*?),? (?P<src>\[?[0-9a-fA-F.:]+\]?) -> (?P<dst>\[?[0-9a-fA-F.:]+\]?)(?: (?P<proto>\w+))?"
+)
+_FRAME = re.compile(
+    r"identity (?P<src>[\w-]+)->(?P<dst>[\w-]+): (?P<smac>(?:[0-9a-f]{2}:){5}[0-9a-f]{2}) -> (?P<dmac>(?:[0-9a-f]{2}:){5}[0-9a-f]{2})\s*(?P<proto>\w*)"
+)
+_VERDICTS = {"deny": "DROPPED", "allow": "FORWARDED", "redirect": "REDIRECTED", "audit": "AUDIT"}
 _LIST = re.compile(r"^\s*(?P<id>\d{1,10})\s{2,}(?P<label>(?:k8s|cidr|reserved|fqdn|any|container):\S*)\s*$")
 _MORE = re.compile(r"^\s{4,}(?P<label>(?:k8s|cidr|reserved|fqdn|any|container):\S*)\s*$")
 _IPCACHE = re.compile(r"^\s*(?P<prefix>[0-9a-fA-F.:]+/\d+)\s+identity=(?P<id>\d+)")
@@ -28,6 +35,8 @@ _IPCACHE = re.compile(r"^\s*(?P<prefix>[0-9a-fA-F.:]+/\d+)\s+identity=(?P<id>\d+
 
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     line = lines.text[i]
+    if match := _JUDGED.search(line):
+        return i + 1, [_verdict(lines, i, context, match)]
     if match := _DROP.match(line):
         return i + 1, [
             _event(lines, i, context, match["rest"], "DROPPED", match["reason"], match["ep"] or "")
@@ -60,6 +69,28 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     return i, []
 
 
+def _verdict(lines: Lines, i: int, context: Context, match: re.Match[str]) -> CiliumEvent:
+    """A line of policy verdicts; the local endpoint's identity is not in it, the remote one's is."""
+    ingress = "ingress" in match["words"]
+    src, sport = host_port(match["src"])
+    dst, dport = host_port(match["dst"])
+    return CiliumEvent(
+        source=lines.source(i),
+        where=context.where,
+        verdict=_VERDICTS.get(match["action"], match["action"].upper()),
+        reason="Policy denied" if match["action"] == "deny" else "",
+        src_identity=match["remote"] if ingress else "",
+        dst_identity="" if ingress else match["remote"],
+        src=src,
+        sport=sport,
+        dst=dst,
+        dport=dport,
+        proto=(match["proto"] or "").lower(),
+        endpoint=match["ep"],
+        text=lines.text[i].strip(),
+    )
+
+
 def _event(
     lines: Lines, i: int, context: Context, rest: str, verdict: str, reason: str, endpoint: str
 ) -> CiliumEvent:
@@ -71,6 +102,9 @@ def _event(
     )
     src, sport = host_port(address["src"]) if address else ("", None)
     dst, dport = host_port(address["dst"]) if address else ("", None)
+    proto = (address["proto"] or "").lower() if address else ""
+    if frame := _FRAME.search(rest):
+        src, sport, dst, dport, proto = frame["smac"], None, frame["dmac"], None, frame["proto"].lower()
     return CiliumEvent(
         source=lines.source(i),
         where=context.where,
@@ -82,7 +116,7 @@ def _event(
         sport=sport,
         dst=dst,
         dport=dport,
-        proto=(address["proto"] or "").lower() if address else "",
+        proto=proto,
         endpoint=endpoint.removeprefix("endpoint "),
         dev=dev["dev"] if dev else "",
         state=state["state"] if state else "",
@@ -93,7 +127,7 @@ def _event(
 FORMAT = LineFormat(
     "cilium-monitor",
     re.compile(
-        r"^\s*(?:xx drop \(|(?:->|<-) .*identity |\d+\s{2,}(?:k8s|cidr|reserved|fqdn):|[0-9a-fA-F.:]+/\d+\s+identity=)"
+        r"^\s*(?:xx drop \(|.{0,40}[Pp]olicy verdict log: flow|(?:->|<-) .*identity |\d+\s{2,}(?:k8s|cidr|reserved|fqdn):|[0-9a-fA-F.:]+/\d+\s+identity=)"
     ),
     _read,
     priority=18,
