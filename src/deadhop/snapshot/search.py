@@ -99,7 +99,7 @@ def tried(
     suffixes = {s for r in resolv for s in r.search}
     names = set(names)
     raw: list[tuple[str, str, str, str, int | None, Record]] = [
-        (q.client, q.qname, q.qtype, q.rcode, None, q) for q in queries
+        (q.client, q.qname, q.qtype, q.rcode, counted(q), q) for q in queries
     ]
     packets = list(packets)
     replies = {(p.dst, p.dport, p.dns.id): p for p in packets if p.dns and p.dns.response}
@@ -129,6 +129,26 @@ def tried(
                 for t in flow.dns.qtypes
             ]
     return [Tried(c, n, base_of(n, suffixes, names), t, r, k, record) for c, n, t, r, k, record in raw]  # fmt: skip
+
+
+def counted(query: DnsQuery) -> int | None:
+    """How many addresses a logged answer holds, from its size: an empty one adds nothing to the question, each record
+    its name, ten bytes and the address. None where the size fits neither (a SOA, aliases, an error)."""
+    if (
+        query.rcode != "NOERROR"
+        or query.answer_size is None
+        or query.size is None
+        or query.qtype not in ("A", "AAAA")
+    ):
+        return None
+    more = query.answer_size - query.size
+    if more == 0:
+        return 0
+    data = 14 if query.qtype == "A" else 26
+    for name in (len(query.qname) + 2, 2):
+        if more > 0 and more % (name + data) == 0:
+            return more // (name + data)
+    return None
 
 
 def asked_absolute(every: Iterable[Tried], base: str) -> list[Tried]:

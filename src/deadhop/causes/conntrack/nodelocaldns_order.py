@@ -84,12 +84,17 @@ def _untracks_dns(rule: IptablesRule) -> bool:
 
 def _accepts(rule: IptablesRule, dns: IptablesRule) -> bool:
     """Whether a rule above ends the walk for packets that the no-track rule is for."""
-    address = rule.option("-d", "--destination", "-s", "--source").partition("/")[0]
-    port = rule.option("--dport", "--sport")
-    return (
-        rule.target == "ACCEPT"
-        and address in ("", dns.option("-d", "--destination", "-s", "--source").partition("/")[0])
-        and port in ("", "53", "domain")
+    if rule.target != "ACCEPT":
+        return False
+    for names in (("-d", "--destination"), ("-s", "--source")):
+        own, wanted = rule.option(*names), dns.option(*names).partition("/")[0]
+        if own.partition("/")[0] not in ("", wanted) and wanted:
+            return False
+    return rule.option("--dport", "--sport") in ("", "53", "domain") and rule.option("-p") in (
+        "",
+        "tcp",
+        "udp",
+        dns.option("-p"),
     )
 
 

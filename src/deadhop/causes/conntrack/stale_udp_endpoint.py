@@ -41,7 +41,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     failed = [
         m
         for m in view.of(Message)
-        if m.kind == "endpoint-conntrack-not-deleted" and m.field("proto") in ("UDP", "")
+        if m.kind == "endpoint-conntrack-not-deleted" and m.field("proto").upper() in ("UDP", "")
     ]
     entries = [e for e in view.of(ConntrackEntry) if e.proto == UDP and unreplied(e) and translated(e)]
     stale = [e for e in entries if live and e.reply[0] not in live]

@@ -51,11 +51,15 @@ def check(view: View) -> Iterator[Hypothesis]:
         for f, addresses in upstreams(forwards(view.of(CorefileText)), view.of(ResolvConf))
         if any(kind(a) == "loopback" for a in addresses)
     ]
-    cluster = [k for k in view.of(DnsLookup) if k.status == "NOERROR" and in_cluster(k.qname)]
+    cluster = [
+        k
+        for k in view.of(DnsLookup)
+        if k.status == "NOERROR" and (in_cluster(k.qname) or k.qname.startswith("kubernetes"))
+    ]
     outside = [
         k
         for k in view.of(DnsLookup)
-        if k.status in ("SERVFAIL", "TIMEOUT", "REFUSED") and not in_cluster(k.last or k.qname)
+        if k.status in ("SERVFAIL", "TIMEOUT", "REFUSED", "NXDOMAIN") and not in_cluster(k.last or k.qname)
     ]
     split = outside if cluster and outside and (files or sent) else []
     if not lost and not dials and not split and not (files and loops):

@@ -21,12 +21,14 @@ CoreDNS plugin/forward: policy, and that failover follows errors of transport, n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from deadhop.hops.dns.upstreams import NODE_RESOLVERS, forwards, kind, upstreams
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.dns import CorefileText, DnsLookup, DnsQuery, ResolvConf
 from deadhop.model.observed.http import DialFailure
+from deadhop.model.observed.kube import ConfigMap
 from deadhop.model.record import Record
 from deadhop.snapshot.search import in_cluster
 
@@ -39,7 +41,12 @@ def check(view: View) -> Iterator[Hypothesis]:
     found = upstreams(forwards(view.of(CorefileText)), files)
     changing, good = _changing([*view.of(DnsQuery), *view.of(DnsLookup)])
     unresolved = [d for d in view.of(DialFailure) if d.error == "no-such-host" and not in_cluster(d.host)]
-    for forward, addresses in found:
+    lists: list[tuple[str, tuple[str, ...], list[Record]]] = [
+        (f.zone, addresses, [f.record, *(r for r in files if f.reads_file and r.nameservers)])
+        for f, addresses in found
+    ]
+    lists += [(".", servers, [m]) for m in view.of(ConfigMap) if (servers := _kube_dns(m))]
+    for zone, addresses, cited in lists:
         unique = tuple(dict.fromkeys(addresses))
         if len(unique) < 2:
             continue
@@ -48,10 +55,9 @@ def check(view: View) -> Iterator[Hypothesis]:
         apart = _disagree(view.of(DnsLookup), unique)
         if not mixed and not apart and not changing:
             continue
-        cited: list[Record] = [forward.record, *(r for r in files if forward.reads_file and r.nameservers)]
-        zone = forward.zone if forward.zone != "." else "corp.example"
+        own = zone if zone != "." else "corp.example"
         yield Hypothesis(
-            subject=f"forward {forward.zone} {' '.join(unique)}",
+            subject=f"forward {zone} {' '.join(unique)}",
             title=f"Cluster DNS spreads its queries over upstreams that do not serve the same zones: {', '.join(unique)}.",
             checks=(
                 judged("one forward lists several upstreams", True, cited, weight=0.6, required=True),
@@ -61,9 +67,16 @@ def check(view: View) -> Iterator[Hypothesis]:
                 shown("a name is told not to exist", unresolved, weight=0.4),
             ),
             explains=("private names resolve only on some attempts, in proportion to the upstreams",),
-            fixes=(Fix(title="A server block for the private zone", artifact=f"{zone}:53 {{\n    errors\n    cache 30\n    forward . {next((a for a in unique if kind(a) == 'private'), unique[0])}\n}}\n", changed=("names below that zone are asked of the private resolver alone",)),),
+            fixes=(Fix(title="A server block for the private zone", artifact=f"{own}:53 {{\n    errors\n    cache 30\n    forward . {next((a for a in unique if kind(a) == 'private'), unique[0])}\n}}\n", changed=("names below that zone are asked of the private resolver alone",)),),
             prior=-1.2,
         )  # fmt: skip
+
+
+def _kube_dns(config: ConfigMap) -> tuple[str, ...]:
+    """The ``upstreamNameservers`` of kube-dns's ConfigMap, a JSON list in a string."""
+    data = config.raw.get("data")
+    text = data.get("upstreamNameservers") if isinstance(data, dict) else None
+    return tuple(re.findall(r"[\da-fA-F.:]{7,}", text)) if isinstance(text, str) else ()
 
 
 def _pods(resolv: ResolvConf) -> bool:
@@ -107,8 +120,8 @@ CAUSE = Cause(
     slug=SLUG,
     family="dns",
     title="Cluster DNS forwards to upstreams that do not serve the same zones.",
-    inputs=(CorefileText, ResolvConf, DnsQuery, DnsLookup, DialFailure),
-    needs=(CorefileText,),
+    inputs=(CorefileText, ResolvConf, DnsQuery, DnsLookup, DialFailure, ConfigMap),
+    needs=(CorefileText, ConfigMap),
     rivals=(
         "pod-nameservers-with-different-views",
         "catch-all-forward-shadows-zone-forward",

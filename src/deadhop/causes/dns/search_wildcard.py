@@ -21,21 +21,18 @@ RFC 4592, RFC 1535; resolv.conf(5), ndots.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.dns import DnsLookup, DnsQuery, ResolvConf
 from deadhop.model.observed.http import DialFailure, HttpExchange
+from deadhop.model.observed.message import Message
 from deadhop.model.observed.node import Ping
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.record import Record
 from deadhop.snapshot.search import base_of, in_cluster, tried
 
 SLUG = "wildcard-record-in-search-domain"
-_OTHER_NAME = re.compile(
-    r"(?:certificate is valid for|subject name|altnames?:?|Subject Alternative Name|alternative certificate subject name)\D{0,6}?[^\n]*\*\.[\w-]+\."
-)
 
 
 def check(view: View) -> Iterator[Hypothesis]:
@@ -48,6 +45,15 @@ def check(view: View) -> Iterator[Hypothesis]:
         for t in tried(view.of(DnsQuery), view.of(CapturedPacket), (), resolv)
         if t.foreign and t.rcode == "NOERROR" and (t.answers or 0) > 0 and not _hit(view, t.base)
     ]
+    suffixes = [s for r in resolv for s in r.search]
+    completed += [
+        p
+        for p in view.of(Ping)
+        if p.name
+        and not in_cluster(p.name)
+        and base_of(p.name, suffixes, ()).count(".")
+        and base_of(p.name, suffixes, ()) != p.name
+    ]
     same = _one_address(lookups)
     certificates: list[Record] = [d for d in view.of(DialFailure) if d.error == "certificate"]
     certificates += [
@@ -55,10 +61,15 @@ def check(view: View) -> Iterator[Hypothesis]:
         for e in view.of(HttpExchange)
         if e.error == "certificate" or (e.error == "tls" and "certificate" in e.error_text)
     ]
+    certificates += [m for m in view.of(Message) if m.kind in ("san-mismatch", "certificate-unknown-ca")]
     foreign = [
         c
         for c in certificates
-        if _OTHER_NAME.search(c.text if isinstance(c, DialFailure) else getattr(c, "error_text", ""))
+        if any(
+            f"*.{s.strip('.')}" in (c.error_text if isinstance(c, HttpExchange) else getattr(c, "text", ""))
+            for s in suffixes
+            if s.strip(".")
+        )
     ]
     listed = [r for r in resolv if any(not in_cluster(s) for s in r.search if s.strip("."))]
     pinged = [p for p in view.of(Ping) if p.ok and p.target]
@@ -125,8 +136,8 @@ CAUSE = Cause(
     slug=SLUG,
     family="dns",
     title="A wildcard record in a search domain answers for every name.",
-    inputs=(DnsLookup, ResolvConf, DnsQuery, CapturedPacket, DialFailure, HttpExchange, Ping),
-    needs=(DnsLookup, DnsQuery, CapturedPacket, DialFailure, HttpExchange),
+    inputs=(DnsLookup, ResolvConf, DnsQuery, CapturedPacket, DialFailure, HttpExchange, Ping, Message),
+    needs=(DnsLookup, DnsQuery, CapturedPacket, DialFailure, HttpExchange, Ping, Message),
     rivals=(
         "search-domain-nodata-stops-musl",
         "search-domain-refused-stops-search",

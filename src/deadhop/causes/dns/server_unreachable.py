@@ -29,6 +29,7 @@ from deadhop.model.observed.http import DialFailure
 from deadhop.model.observed.kube import Endpoints, Pod
 from deadhop.model.observed.packets import CapturedPacket, SkbTrace
 from deadhop.model.observed.policy import Flow
+from deadhop.model.record import Record
 
 SLUG = "dns-server-unreachable"
 DNS_NAMES = ("kube-dns", "coredns", "rke2-coredns", "dns-default")
@@ -56,6 +57,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         for d in view.of(DialFailure)
         if d.error in ("lookup-timeout", "lookup-failed")
         or (d.port == 53 and d.error in ("timeout", "refused"))
+        or (d.resolver and d.error == "refused")
     ]
     empty = [e for e in view.of(Endpoints) if e.service in DNS_NAMES and not e.ready]
     down = [
@@ -63,7 +65,10 @@ def check(view: View) -> Iterator[Hypothesis]:
         for p in view.of(Pod)
         if any(p.name.startswith(n) for n in DNS_NAMES) and p.ready is not None and p.ready[0] == 0
     ]
-    refused = [
+    refused: list[Record] = [
+        d for d in dials if d.error == "refused" and not (d.resolver or d.ip).startswith(("127.", "[::1]"))
+    ]
+    refused += [
         p
         for p in view.of(CapturedPacket)
         if p.icmp

@@ -10,17 +10,20 @@ from deadhop.model.observed.kernel import Counter
 from deadhop.model.record import Record
 
 _STATS = re.compile(r"^\s*cpu=(?P<cpu>\d+)\s+(?P<rest>(?:[a-z_]+=\d+\s*)+)$")
+_FAILED = re.compile(
+    r"^\s*(?:conntrack\s+)?(?P<name>insert_failed|early_drop|clash_resolve)[=:]\s*(?P<value>\d+)\s*$"
+)
 _PAIR = re.compile(r"([a-z_]+)=(\d+)")
 _EXPORTED = re.compile(
     r"^\s*(?P<name>node_nf_conntrack_\w+|cilium_bpf_map_pressure|node_netstat_Udp_\w+)(?:\{(?P<labels>[^}]*)\})?\s+(?P<value>[\d.]+(?:e[+-]?\d+)?)\s*(?:\d+)?$"
 )
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
-_TOTAL = re.compile(r"conntrack v[\d.]+ \(conntrack-tools\): (?P<count>\d+) flow entries")
+_TOTAL = re.compile(r"^\s*conntrack v[\d.]+ \(conntrack-tools\): (?P<count>\d+) flow entries")
 _ENTRY = re.compile(
     r"(?:^|\s)(?:ipv[46]\s+\d+\s+)?(?:tcp|udp|icmp|icmpv6|sctp|dccp|unknown)\s+\d+\s+.*src=\S+ dst=\S+"
 )
 _START = re.compile(
-    r"\b(?:tcp|udp|icmp|icmpv6|sctp|unknown)\s+\d+\s+.*src=\S+|^\s*cpu=\d+\s+\w+=\d+|^\s*node_nf_conntrack_|^\s*cilium_bpf_map_pressure|^\s*node_netstat_Udp|flow entries have been"
+    r"\b(?:tcp|udp|icmp|icmpv6|sctp|unknown)\s+\d+\s+.*src=\S+|^\s*cpu=\d+\s+\w+=\d+|^\s*node_nf_conntrack_|^\s*cilium_bpf_map_pressure|^\s*node_netstat_Udp|^\s*conntrack v.*flow entries have been|^\s*(?:conntrack\s+)?(?:insert_failed|early_drop|clash_resolve)[=:]\s*\d"
 )
 
 
@@ -50,6 +53,11 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
                 value=float(match["value"]),
                 labels=pairs,
             )
+        ]
+    if match := _FAILED.match(line):
+        name = f"conntrack_{match['name']}"
+        return i + 1, [
+            Counter(source=lines.source(i), where=context.where, name=name, value=float(match["value"]))
         ]
     if match := _TOTAL.search(line):
         return i + 1, [

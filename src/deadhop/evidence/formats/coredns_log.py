@@ -40,6 +40,7 @@ def error_class(text: str) -> str:
         ("connection refused", "refused"),
         ("overflow", "overflow"),
         ("unpack", "overflow"),
+        ("buffer size too small", "overflow"),
         ("no route to host", "unreachable"),
         ("network is unreachable", "unreachable"),
         ("no upstream host", "no-servers"),

@@ -10,7 +10,7 @@ from deadhop.model.observed.http import DialFailure
 from deadhop.model.record import Record
 
 _GO_LOOKUP = re.compile(
-    r"(?:dial (?:tcp|udp)[46]?: )?lookup (?P<name>[\w.-]+)(?: on (?P<server>\S+?))?: (?P<what>no such host|server misbehaving|i/o timeout|cannot unmarshal DNS message|read udp \S+: .*|Temporary failure in name resolution|.*connection refused)"
+    r"(?:dial (?:tcp|udp)[46]?: )?lookup (?P<name>[\w.-]+)(?: on (?P<server>\S+?))?: (?P<what>no such host|server misbehaving|i/o timeout|(?:dnsmessage: )?cannot unmarshal DNS message|read udp \S+: .*|Temporary failure in name resolution|.*connection refused)"
 )
 _GO_DIAL = re.compile(
     r"dial (?P<proto>tcp|udp)[46]? (?P<to>\[?[\w.:-]+\]?:\d+): (?:connect: )?(?P<what>connection refused|i/o timeout|no route to host|network is unreachable|operation was canceled|connection timed out|connect: \w.*|operation not permitted)"

@@ -9,41 +9,53 @@ from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.model.observed.http import DialFailure
 from deadhop.model.record import Record
 
-_V6 = r"(?P<ip>[0-9a-fA-F]{1,4}:[0-9a-fA-F:]*:[0-9a-fA-F:.]*)"
-_WHAT = (
-    r"(?P<what>[Nn]etwork (?:is )?unreachable|ENETUNREACH|EHOSTUNREACH|EADDRNOTAVAIL|ETIMEDOUT|[Nn]o route to host|[Cc]annot assign requested address|"
-    r"[Ii]mmediate connect fail|Address not available|[Cc]onnection timed out|i/o timeout|[Tt]imed? ?out)"
+_V6 = re.compile(
+    r"(?<![\w:.])(?P<ip>[0-9a-fA-F]{1,4}:[0-9a-fA-F:]*:[0-9a-fA-F:]*)(?:\]?:| port |[|] ?:| )?(?P<port>\d{1,5})?"
 )
-_PATTERNS = (
-    re.compile(rf"(?:[Ff]ailed to connect to|[Ii]mmediate connect fail for|Connecting to \S+\|?|Cannot initiate the connection to|Could not connect to|Trying|connect to|connecting to|connect)[^0-9a-fA-F\n]*(?:(?P<host>[\w-]+(?:\.[\w-]+)+)(?::(?P<port0>\d+))?[ |(]+)?\[?{_V6}\]?[^\n]*?(?:port |[:|])?(?P<port>\d{{1,5}})?[^\n]*?{_WHAT}"),
-    re.compile(rf"{_WHAT}[^\n]*?[ /\[(]{_V6}\]?(?::(?P<port>\d+))?"),
-    re.compile(rf"^\s*(?:nc|ncat|curl|telnet|ping6?)\s[^\n]*?\[?{_V6}\]?\s*(?P<port>\d+)?\s*(?:->|=>|:)\s*[^\n]*?{_WHAT}"),
-    re.compile(rf"\[{_V6}\]:(?P<port>\d+)[^\n]*?{_WHAT}"),
-)  # fmt: skip
-_START = re.compile(
-    r"[0-9a-fA-F]{1,4}:[0-9a-fA-F:]*:[^\n]*(?:nreachable|UNREACH|NOTAVAIL|ETIMEDOUT|imed ?out|imeout|route to host|requested address|not available)|"
-    r"(?:nreachable|UNREACH|connect fail)[^\n]*[0-9a-fA-F]{1,4}:[0-9a-fA-F:]*:"
+_VERB = re.compile(
+    r"connect|dial|[Tt]rying|initiat|^\s*(?:[$#] )?(?:nc|ncat|curl|telnet|ping6?|wget)\s|Exception|://", re.I
 )
+_WHAT = re.compile(
+    r"[Nn]etwork (?:is )?unreachable|ENETUNREACH|EHOSTUNREACH|EADDRNOTAVAIL|ETIMEDOUT|[Nn]o route to host|[Cc]annot assign requested address|"
+    r"[Ii]mmediate connect fail|Address not available|[Cc]onnection timed out|i/o timeout|\b[Tt]imed? ?out"
+)
+_HOST = re.compile(
+    r"(?<![\w.@/-])(?P<host>[a-z][\w-]*(?:\.[\w-]+)*\.[a-z]{2,})(?::(?P<port>\d+))?(?=[ |(/\]:,]|$)"
+)
+_START = re.compile(r"(?<![\w:.])[0-9a-fA-F]{1,4}:[0-9a-fA-F:]*:[0-9a-fA-F:]*")
 
 
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     line = lines.text[i]
-    if len(line) > 2000:
+    if len(line) > 2000 or not _VERB.search(line):
         return i, []
-    for pattern in _PATTERNS:
-        match = pattern.search(line)
-        if match and ":" in match["ip"] and is_ip(match["ip"].rstrip(":")):
-            said = match.groupdict()
-            what = match["what"].lower()
-            error = "timeout" if "time" in what else "unreachable"
-            port = integer(said.get("port")) or integer(said.get("port0"))
-            return i + 1, [
-                DialFailure(
-                    source=lines.source(i), where=context.where, target=match["ip"], ip=match["ip"].rstrip(":"), host=said.get("host") or "",
-                    port=port if port and port < 65536 else None, error=error, text=line.strip()[:500],
-                )
-            ]  # fmt: skip
+    what = _WHAT.search(line)
+    if not what:
+        return i, []
+    for match in _V6.finditer(line):
+        ip, port = _split(match["ip"], integer(match["port"]))
+        if not ip:
+            continue
+        host = _HOST.search(line)
+        port = port or (integer(host["port"]) if host else None)
+        return i + 1, [
+            DialFailure(
+                source=lines.source(i), where=context.where, target=ip, ip=ip, host=host["host"] if host else "",
+                port=port if port and port < 65536 else None, error="timeout" if "time" in what[0].lower() else "unreachable", text=line.strip()[:500],
+            )
+        ]  # fmt: skip
     return i, []
+
+
+def _split(text: str, port: int | None) -> tuple[str, int | None]:
+    """The address and the port of ``a:b::c:443`` where the last group may be the port; empty where it is none."""
+    text = text.rstrip(":") if not text.endswith("::") else text
+    if text.count(":") < 2:
+        return "", None
+    if is_ip(text):
+        return text, port
+    head, _, tail = text.rpartition(":")
+    return (head, integer(tail)) if is_ip(head) and tail.isdigit() else ("", None)
 
 
 FORMAT = LineFormat("dial-v6", _START, _read, priority=55)

@@ -20,12 +20,15 @@ _QUESTION = re.compile(r"^;(?P<name>\S+)\s+(?:IN|CH)\s+(?P<type>[A-Z0-9]+)\s*$")
 _TIMEOUT = re.compile(
     r"connection timed out|no servers could be reached|communications error.*timed out", re.I
 )
+_BAD = re.compile(
+    r"^;; (?:Got bad packet|Warning: (?:Message parser reports malformed|query response not set))"
+)
 _REFUSED = re.compile(r"communications error.*connection refused|connection refused", re.I)
 _SERVER = re.compile(r"^;; SERVER: (?P<server>[^#\s]+)#\d+.*?(?:\((?P<proto>UDP|TCP)\))?\s*$")
 _SIZE = re.compile(r"^;; MSG SIZE\s+rcvd: (?P<size>\d+)")
 _TRUNCATED = re.compile(r"^;; Truncated, retrying in TCP")
 _START = re.compile(
-    r"<<>> DiG|->>HEADER<<-|^;; (?:connection timed out|communications error|Truncated)|^\S+\.\s+(?:\d+\s+)?IN\s+[A-Z0-9]+\s"
+    r"<<>> DiG|->>HEADER<<-|^;; (?:connection timed out|communications error|Truncated|Got bad packet|Warning: (?:Message|query))|^\S+\.\s+(?:\d+\s+)?IN\s+[A-Z0-9]+\s"
 )
 _INSIDE = re.compile(r"^\s*(;|\S+\.\s+(?:\d+\s+)?(?:IN|CH)\s)")
 _TYPES = {"A", "AAAA", "SRV", "CNAME", "TXT", "MX", "NS", "PTR", "SOA", "ANY", "HTTPS"}
@@ -94,6 +97,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             truncated = truncated or "tc" in flags
         elif _TIMEOUT.search(line):
             status = status or "TIMEOUT"
+        elif _BAD.match(line):
+            status = status or "PARSE-ERROR"
         elif _REFUSED.search(line):
             status = status or "UNREACHABLE"
         elif _TRUNCATED.match(line):

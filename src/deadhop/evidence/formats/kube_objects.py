@@ -44,6 +44,9 @@ _GIVEAWAY: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"hosts", "location"}), "ServiceEntry"),
     (frozenset({"backendRefs"}), "HTTPRoute"),
     (frozenset({"containers"}), "Pod"),
+    (frozenset({"hostNetwork"}), "Pod"),
+    (frozenset({"dnsPolicy"}), "Pod"),
+    (frozenset({"dnsConfig"}), "Pod"),
     (frozenset({"mtls"}), "PeerAuthentication"),
     (frozenset({"trafficPolicy"}), "DestinationRule"),
 )
@@ -70,6 +73,11 @@ def _guess(value: dict[str, Any]) -> str:
     for fields, kind in _GIVEAWAY:
         if fields <= keys:
             return kind
+    template, data = spec.get("template"), value.get("data")
+    if isinstance(template, dict) and isinstance(template.get("spec"), dict):
+        return "Deployment"
+    if isinstance(data, dict) and isinstance(data.get("Corefile"), str):
+        return "ConfigMap"
     ports = spec.get("ports")
     if (
         isinstance(ports, list)
@@ -126,7 +134,7 @@ def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
                 "metadata": value.get("metadata") or {},
                 "spec": {k: v for k, v in value.items() if k != "metadata"},
             }
-            if kind not in ("Endpoints", "EndpointSlice")
+            if kind not in ("Endpoints", "EndpointSlice", "ConfigMap")
             else {**value, "kind": kind}
         )
     meta = _dict(value, "metadata")
@@ -184,7 +192,9 @@ def _service(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
     )
     selector = spec.get("selector")
     balancer = _list(_dict(value, "status", "loadBalancer").get("ingress"))
-    external = [text(b.get("ip")) or text(b.get("hostname")) for b in balancer] + [text(spec.get("loadBalancerIP"))]
+    external = [text(b.get("ip")) or text(b.get("hostname")) for b in balancer] + [
+        text(spec.get("loadBalancerIP"))
+    ]
     return Service(
         **common,
         external=tuple(dict.fromkeys(e for e in external if e)),

@@ -105,6 +105,14 @@ def _row(lines: Lines, i: int, line: str, columns: list[tuple[str, int]], namesp
             source=source, kind="Endpoints", name=cells.get("NAME", ""), namespace=cells.get("NAMESPACE", namespace), service=cells.get("NAME", ""),
             ready=ready_, ports=tuple(dict.fromkeys(int(p) for _, _, p in (r.rpartition(":") for r in ready_) if p.isdecimal() and len(p) < 6)),
         )  # fmt: skip
+    if "CLUSTER-IP" in names and is_ip(cells.get("CLUSTER-IP", "")):
+        return Service(
+            source=source,
+            kind="Service",
+            name=cells.get("NAME", ""),
+            namespace=cells.get("NAMESPACE", namespace),
+            cluster_ip=cells["CLUSTER-IP"],
+        )
     if {"REASON", "MESSAGE"} <= names:
         return _event(source_line=line, lines=lines, i=i, cells=cells, namespace=namespace)
     if "NAME" in names and cells.get("NAME"):

@@ -51,11 +51,12 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     text = lines.text
     start = i
     command = context.command
-    name = server = status = last = ""
+    name = server = status = last = qtype = ""
     if command and context.ran("nslookup", "host"):
         words = [a for a in command.argv[1:] if not a.startswith("-")]
         name = fqdn(words[0]) if words else ""
         server = words[1] if len(words) > 1 else ""
+        qtype = _type(command.argv)
     answers: list[Answer] = []
     said: list[str] = []
     current = ""
@@ -120,6 +121,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             where=context.where,
             tool=tool,
             qname=name,
+            qtype=qtype,
             server=server,
             status=status or ("NOERROR" if answers else ""),
             answers=tuple(answers),
@@ -128,6 +130,16 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             last=last,
         )
     ]
+
+
+def _type(argv: tuple[str, ...]) -> str:
+    """The type that ``-type=X``, ``-q=X`` or ``-t X`` asks for."""
+    for word, following in zip(argv, (*argv[1:], ""), strict=True):
+        if match := re.fullmatch(r"-(?:type|query|querytype|q|ty)=(\w+)", word):
+            return match[1].upper()
+        if word == "-t" and following:
+            return following.upper()
+    return ""
 
 
 def _continues(line: str) -> bool:

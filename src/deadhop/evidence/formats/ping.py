@@ -43,7 +43,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             )
         ]
     start = i
-    target = ""
+    target = name = ""
     size: int | None = None
     ok: bool | None = None
     error = ""
@@ -54,7 +54,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         if match := _HEAD.match(line):
             if seen and target:
                 break
-            target, size = match["ip"], int(match["size"])
+            target, size, name = match["ip"], int(match["size"]), match["name"]
         elif _REPLY.match(line):
             ok = True
         elif match := _SUMMARY.search(line):
@@ -80,6 +80,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             source=lines.source(start, i - 1),
             where=context.where,
             target=target,
+            name=name,
             size=size,
             df=df,
             ok=ok,

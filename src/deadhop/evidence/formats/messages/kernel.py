@@ -9,7 +9,7 @@ FORMAT = catalogue(
     (
         entry(
             "nf-conntrack-table-full",
-            r"nf_conntrack: (?:nf_conntrack: )?table full, dropping packet",
+            r"(?:nf|ip)_conntrack: (?:nf_conntrack: )?table full, dropping packet",
             "net/netfilter/nf_conntrack_core.c",
         ),
         entry(

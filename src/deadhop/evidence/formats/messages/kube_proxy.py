@@ -11,12 +11,12 @@ FORMAT = catalogue(
     (
         entry(
             "endpoint-conntrack-not-deleted",
-            r"[Ff]ailed to delete (?:(?P<service>\S+/\S+) )?(?:stale )?endpoint connections.*?(?:(?P<proto>UDP|SCTP|TCP) peer \{(?P<vip>[\da-fA-F.:]+), (?P<endpoint>[\da-fA-F.:]+)\}|$)",
+            r"[Ff]ailed to delete (?:(?P<service>\S+/\S+) )?(?:stale )?endpoint connections.*?(?:(?P<proto>(?i:UDP|SCTP|TCP)) peer \{(?P<vip>[\da-fA-F.:]+), (?P<endpoint>[\da-fA-F.:]+)\}|$)",
             _CLEANUP,
         ),
         entry(
             "endpoint-conntrack-not-deleted",
-            r"error deleting conntrack entries for (?P<proto>UDP|SCTP) peer \{(?P<vip>[\da-fA-F.:]+), (?P<endpoint>[\da-fA-F.:]+)\}",
+            r"error deleting conntrack entries for (?P<proto>(?i:UDP|SCTP)) peer \{(?P<vip>[\da-fA-F.:]+), (?P<endpoint>[\da-fA-F.:]+)\}",
             _CLEANUP,
         ),
         entry(
