@@ -67,6 +67,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             )
         elif kind := _KIND.match(line):
             fields["kind"] = kind["kind"]
+            if pmtudisc := re.search(r"\b(no)?pmtudisc\b", kind["rest"]):
+                fields["info"] = {"pmtudisc": not pmtudisc[1]}
         i += 1
     state = re.search(r" state (\S+)", rest)
     qdisc = re.search(r" qdisc (\S+)", rest)

@@ -1,0 +1,119 @@
+"""An ingress policy at the destination lists other clients, so this one is denied.
+
+What happens
+------------
+A policy (often made by an operator or a chart) puts the destination into default deny for ingress and lists the clients
+it knows. This client is not among them; its own egress is fine, and the connection ends at the destination.
+
+How to tell it from its neighbours
+----------------------------------
+The denial is recorded as ingress at the destination, and its source is an ordinary pod with its own identity. If the
+source is a node, pod selectors cannot match it; if the denial is egress, the client's policy is at fault.
+
+Fix
+---
+Add an ingress rule, or a second policy beside the first, for this client. Policies add up.
+
+References
+----------
+NetworkPolicy v1, "Isolation and allowed traffic"; Cilium bpf/lib/policy.h; bpf/bpf_lxc.c ingress policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deadhop.hops.policy import kubernetes
+from deadhop.hops.policy.peers import Peer
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.observed.kube import NetworkPolicy, Pod
+from deadhop.model.observed.policy import Flow, FlowEnd
+from deadhop.snapshot.entities import is_pod
+
+SLUG = "destination-ingress-policy-missing-client"
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    flows = view.of(Flow)
+    denied = [f for f in flows if f.denied and f.dns is None and _ingress(f) and is_pod(f.src)]
+    pairs: dict[tuple[str, str, int | None], list[Flow]] = {}
+    for flow in denied:
+        pairs.setdefault((flow.src.name, flow.dst.name or flow.dst.ip, flow.dst.port), []).append(flow)
+    for (client, server, port), records in list(pairs.items())[:3]:
+        yield _hypothesis(view, client, server, port, records)
+
+
+def _ingress(flow: Flow) -> bool:
+    return flow.direction == "INGRESS" or "INGRESS" in flow.event
+
+
+def _peer(end: FlowEnd, pods: list[Pod]) -> Peer:
+    namespace, _, name = end.name.partition("/")
+    labels = next((dict(p.labels) for p in pods if (p.namespace, p.name) == (namespace, name) and p.labels), None)  # fmt: skip
+    shown_labels = {
+        k.removeprefix("k8s:"): v for k, _, v in (text.partition("=") for text in end.labels) if k
+    }
+    return Peer(name=name, namespace=namespace, labels=labels or shown_labels or None, ip=end.ip)
+
+
+def _hypothesis(view: View, client: str, server: str, port: int | None, records: list[Flow]) -> Hypothesis:
+    pods = view.of(Pod)
+    source, target = _peer(records[0].src, pods), _peer(records[0].dst, pods)
+    governing = [
+        p
+        for p in view.of(NetworkPolicy)
+        if "ingress" in kubernetes.directions(p) and kubernetes.selects(p, target) is not False
+    ]
+    proto = records[0].proto or "TCP"
+    verdicts = {p.ref: kubernetes.allows(p, "ingress", source, port or 0, proto) for p in governing}
+    allowing = [p for p in governing if verdicts[p.ref] is True]
+    refusing = [p for p in governing if verdicts[p.ref] is False]
+    others = [
+        f
+        for f in view.of(Flow)
+        if not f.denied and _ingress(f) and f.dst.name == records[0].dst.name and f.dst.port == port
+    ]
+    left = [f for f in view.of(Flow) if f.denied and "EGRESS" in f.event and f.src.name == client]
+    namespace = client.partition("/")[0]
+    return Hypothesis(
+        subject=f"{client} to {server}:{port or '?'}",
+        title=f"The ingress policy of {server} does not list {client}.",
+        checks=(
+            shown("the denial is ingress, at the destination, and its source is a pod", records, weight=1.8, required=True),
+            judged("the client's own egress is not denied", not left, left, weight=0.8, required=bool(left)),
+            judged("the destination's policy lists other clients only", True if refusing else (False if allowing else None), refusing or allowing, weight=1.0, required=bool(allowing), decide=f"kubectl -n {server.partition('/')[0]} get netpol,cnp -o yaml"),
+            shown("another client is allowed on the same port", others[:3], weight=0.5),
+        ),
+        explains=("clients that are listed work, and the server runs well",),
+        fixes=(Fix(title=f"Allow namespace {namespace} with a second policy", artifact=_artifact(server, namespace, port, proto), changed=(f"every pod of {namespace} may reach port {port or '?'}",)),),
+        prior=-1.4,
+    )  # fmt: skip
+
+
+def _artifact(server: str, namespace: str, port: int | None, proto: str) -> str:
+    return f"""apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: allow-from-{namespace}
+  namespace: {server.partition("/")[0]}
+spec:
+  podSelector: {{}}      # narrow this to the labels of {server}
+  policyTypes: [Ingress]
+  ingress:
+  - from:
+    - namespaceSelector:
+        matchLabels: {{kubernetes.io/metadata.name: {namespace}}}
+    ports:
+    - {{protocol: {proto}, port: {port or "PORT"}}}
+"""
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="policy",
+    title="An ingress policy at the destination does not list this client.",
+    inputs=(Flow, NetworkPolicy, Pod),
+    needs=(Flow,),
+    rivals=("hostnetwork-source-not-matched-by-pod-selectors", "namespace-selector-label-missing", "pod-to-pod-traffic-masqueraded-breaks-policy"),
+    check=check,
+)  # fmt: skip

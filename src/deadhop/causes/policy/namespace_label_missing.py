@@ -1,0 +1,100 @@
+"""The namespace selector asks for a label that the namespace does not carry, so the rule selects nothing.
+
+What happens
+------------
+A rule selects peers by their namespace's labels. People write ``name: x`` and believe that it means the namespace x; but
+only ``kubernetes.io/metadata.name`` is set by itself. The selector matches no namespace and the rule allows nobody.
+
+How to tell it from its neighbours
+----------------------------------
+None of the namespaces carries the key and value. Port and direction of the rule are right, and a denial shows the peer
+as an ordinary pod with its own identity.
+
+Fix
+---
+Select by ``kubernetes.io/metadata.name``, or add the label to the namespace.
+
+References
+----------
+NetworkPolicy v1 namespaceSelector; NamespaceDefaultLabelName (Kubernetes 1.21).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from deadhop.hops.policy.peers import matches
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.finding import Check
+from deadhop.model.observed.kube import Namespace, NetworkPolicy, listing, mapping, mappings
+from deadhop.model.observed.policy import Flow
+
+SLUG = "namespace-selector-label-missing"
+AUTOMATIC = "kubernetes.io/metadata.name"
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    namespaces = {n.name: n for n in view.of(Namespace) if n.name}
+    labels = {name: {AUTOMATIC: name, **dict(n.labels)} for name, n in namespaces.items()}
+    for policy in view.of(NetworkPolicy):
+        for direction, key in (("ingress", "from"), ("egress", "to")):
+            for rule in mappings(policy.spec, direction):
+                for peer in mappings(rule, key):
+                    wanted = peer.get("namespaceSelector")
+                    if isinstance(wanted, dict) and _asks(wanted):
+                        matching = [namespaces[n] for n, found in labels.items() if matches(wanted, found)]
+                        yield _hypothesis(
+                            view, policy, direction, wanted, list(namespaces.values()), matching
+                        )
+
+
+def _asks(selector: dict[str, Any]) -> list[str]:
+    return [
+        *(f"{k}={v}" for k, v in mapping(selector, "matchLabels").items()),
+        *(
+            f"{e.get('key')} {e.get('operator')} {listing(e, 'values')}"
+            for e in mappings(selector, "matchExpressions")
+        ),
+    ]
+
+
+def _hypothesis(
+    view: View,
+    policy: NetworkPolicy,
+    direction: str,
+    wanted: dict[str, Any],
+    namespaces: list[Namespace],
+    matching: list[Namespace],
+) -> Hypothesis:
+    text = ", ".join(_asks(wanted))
+    denied = [f for f in view.of(Flow) if f.denied and direction.upper() in (f.event + f.direction)]
+    named = [n for n in namespaces if n.name in [str(v) for v in mapping(wanted, "matchLabels").values()]]
+    value = named[0].name if named else "NAMESPACE"
+    return Hypothesis(
+        subject=f"{policy.ref}, {direction}",
+        title=f"{policy.ref} selects namespaces with {text}; no namespace that is shown carries it.",
+        checks=(
+            Check(text=f"a rule of {policy.ref} selects namespaces by {text}", holds=True, weight=0.4, required=True, records=(policy,)),
+            judged("no namespace carries the label", not matching if namespaces else None, matching or namespaces, weight=1.7, required=True, decide="kubectl get ns --show-labels"),
+            shown("a namespace has the label's value as its name", named, weight=0.8),
+            shown("connections are denied in this direction", denied[:4], weight=0.6, decide="hubble observe --verdict DROPPED"),
+        ),
+        explains=("the rule is there and allows nobody",),
+        fixes=(
+            Fix(title="Select by the automatic label", artifact=f"namespaceSelector:\n  matchLabels: {{{AUTOMATIC}: {value}}}\n", changed=(f"pods of {value} are selected",)),
+            Fix(title="Or label the namespace", artifact="".join(f"kubectl label namespace {value} {k}={v}\n" for k, v in mapping(wanted, "matchLabels").items()) or f"kubectl label namespace {value} KEY=VALUE\n"),
+        ),
+        prior=-1.2,
+    )  # fmt: skip
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="policy",
+    title="A namespace selector asks for a label that the namespace does not carry.",
+    inputs=(NetworkPolicy, Namespace, Flow),
+    needs=(NetworkPolicy,),
+    rivals=("destination-ingress-policy-missing-client", "hostnetwork-source-not-matched-by-pod-selectors"),
+    check=check,
+)

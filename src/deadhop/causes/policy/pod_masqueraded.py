@@ -1,0 +1,108 @@
+"""Pod-to-pod traffic between nodes leaves with the node's address, so pod selectors do not match it.
+
+What happens
+------------
+Masquerading should exclude the pod network. Where it does not, a packet to a pod of another node is source-NATed to the
+node's address; the destination sees a node, and rules on the client's labels do not match.
+
+How to tell it from its neighbours
+----------------------------------
+The client is an ordinary pod, and at the destination the same connection comes from a node. Pods of one node reach each
+other. A client in the host's network is a node by nature: there is nothing to repair in masquerading then.
+
+Fix
+---
+Exclude the pod network from masquerading.
+
+References
+----------
+Cilium ipv4-native-routing-cidr, bpf/lib/nat.h; net/netfilter/nf_nat_masquerade.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+
+from deadhop.evidence.fields import is_ip
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.netfilter import IptablesTable
+from deadhop.model.observed.policy import CiliumOption, Flow
+from deadhop.model.record import Record
+from deadhop.snapshot.entities import is_node, is_pod
+
+SLUG = "pod-to-pod-traffic-masqueraded-breaks-policy"
+EXCLUSIONS = ("ipv4-native-routing-cidr", "native-routing-cidr", "ipv4nativeroutingcidr")
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    flows = view.of(Flow)
+    for denied in (f for f in flows if f.denied and is_node(f.src) and is_pod(f.dst) and f.dst.port):
+        sent = [
+            f
+            for f in flows
+            if not f.denied
+            and is_pod(f.src)
+            and f.dst.port == denied.dst.port
+            and (f.dst.name == denied.dst.name or (f.dst.ip and f.dst.ip == denied.dst.ip))
+            and (f.reply is not True)
+        ]
+        if sent:
+            yield _hypothesis(view, denied, sent)
+            return
+
+
+def _hypothesis(view: View, denied: Flow, sent: list[Flow]) -> Hypothesis:
+    target = sent[0].dst.ip or denied.dst.ip
+    wrong: list[Record] = [
+        o for o in view.of(CiliumOption) if o.key.lower() in EXCLUSIONS and _outside(target, o.value)
+    ]
+    right: list[Record] = [
+        o for o in view.of(CiliumOption) if o.key.lower() in EXCLUSIONS and _inside(target, o.value)
+    ]
+    for table in (t for t in view.of(IptablesTable) if t.name == "nat"):
+        for rule in table.rules:
+            excluded = rule.option("-d")
+            if rule.target == "MASQUERADE" and excluded and "!" in rule.args:
+                (wrong if _outside(target, excluded) else right).append(table)
+    return Hypothesis(
+        subject=f"{sent[0].src.name} to {denied.dst.name}:{denied.dst.port}",
+        title=f"{sent[0].src.name} arrives at {denied.dst.name} as a node: its source was masqueraded on the way.",
+        checks=(
+            shown("a pod sends to this pod and port", sent[:2], weight=0.9, required=True),
+            shown("at the destination the source is a node, and is denied", [denied], weight=1.2, required=True),
+            judged("masquerading does not exclude the destination", True if wrong else None, wrong, weight=1.2, decide="cilium-dbg status --verbose | grep -i masq; iptables-save -t nat | grep MASQ"),
+            judged("the exclusion does not cover it", False if right and not wrong else None, right if not wrong else [], weight=0.6),
+        ),
+        explains=("pods of one node match the policy, pods of other nodes do not",),
+        fixes=(Fix(title="Exclude the pod network from masquerading", artifact="# cilium-config\nipv4-native-routing-cidr: POD-NETWORK   # holds every node's pod CIDR\n"),),
+        prior=-1.3,
+    )  # fmt: skip
+
+
+def _inside(address: str, network: str) -> bool:
+    return _compare(address, network) is True
+
+
+def _outside(address: str, network: str) -> bool:
+    return _compare(address, network) is False
+
+
+def _compare(address: str, network: str) -> bool | None:
+    if not is_ip(address):
+        return None
+    try:
+        return ip_address(address) in ip_network(network, strict=False)
+    except (ValueError, TypeError):
+        return None
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="policy",
+    title="Pod-to-pod traffic between nodes is masqueraded, so pod selectors do not match.",
+    inputs=(Flow, CiliumOption, IptablesTable),
+    needs=(Flow,),
+    rivals=("hostnetwork-source-not-matched-by-pod-selectors", "masquerade-exclusion-cidr-wrong", "destination-ingress-policy-missing-client"),
+    check=check,
+)  # fmt: skip

@@ -1,0 +1,98 @@
+"""Rules of a policy controller that no longer runs keep enforcing the last policy.
+
+What happens
+------------
+The controller was removed or switched off, its chains stay in the kernel and are still called from the base chains. They
+enforce what was true when it ended: new pods and changed policies do not count.
+
+How to tell it from its neighbours
+----------------------------------
+Chains of the controller are referenced, and nothing that runs owns them. Nodes that were set up after the change are
+not affected, and policy objects do not explain the drops.
+
+Fix
+---
+Delete the left-over chains (the controller's clean-up, or a reboot of the node).
+
+References
+----------
+kube-router pkg/controllers/netpol (KUBE-NWPLCY, KUBE-POD-FW), Calico cali-*, Weave WEAVE-NPC chains; iptables-save(8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.netfilter import IptablesRule, IptablesTable
+from deadhop.model.observed.kube import Pod
+from deadhop.model.observed.policy import CiliumOption
+
+SLUG = "stale-netpol-iptables-rules"
+BASE = ("INPUT", "FORWARD", "OUTPUT")
+
+
+class Controller(NamedTuple):
+    """A policy controller: how its chains and its pods begin, and how it removes what it left."""
+
+    name: str
+    chains: tuple[str, ...]
+    pods: tuple[str, ...]
+    cleanup: str
+
+
+CONTROLLERS = (
+    Controller("kube-router", ("KUBE-ROUTER-", "KUBE-POD-FW-", "KUBE-NWPLCY-"), ("kube-router",), "kube-router --cleanup-config"),
+    Controller("Calico", ("cali-",), ("calico-node", "canal"), "iptables-save | grep -v cali- | iptables-restore"),
+    Controller("Weave NPC", ("WEAVE-NPC",), ("weave-net",), "weave reset --force"),
+    Controller("Cilium", ("CILIUM_",), ("cilium-",), "cilium-dbg cleanup"),
+)  # fmt: skip
+OFF = {"disable-network-policy": "true", "disable_network_policy": "true", "disablenetworkpolicy": "true"}
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    pods = view.of(Pod)
+    system = [p for p in pods if p.namespace in ("kube-system", "calico-system") or p.name.startswith(("kube-proxy", "coredns"))]  # fmt: skip
+    off = [o for o in view.of(CiliumOption) if OFF.get(o.key.lower().lstrip("-")) == o.value.lower()]
+    calls = [(r, t) for t in view.of(IptablesTable) if t.name == "filter" for r in t.rules if r.chain in BASE]
+    for controller in CONTROLLERS:
+        jumps = [(r, t) for r, t in calls if r.target.startswith(controller.chains)]
+        if not jumps:
+            continue
+        running = [p for p in pods if p.name.startswith(controller.pods) and "operator" not in p.name]
+        disabled = off if controller.name == "kube-router" else []
+        yield _hypothesis(controller, jumps, running, system, disabled)
+
+
+def _hypothesis(
+    controller: Controller,
+    jumps: list[tuple[IptablesRule, IptablesTable]],
+    running: list[Pod],
+    system: list[Pod],
+    disabled: list[CiliumOption],
+) -> Hypothesis:
+    absent: list[Pod | CiliumOption] = [*disabled, *(system if not running else [])]
+    return Hypothesis(
+        subject=f"{controller.name} chains from {jumps[0][0].chain}",
+        title=f"Chains of {controller.name} are still called, but it does not run: they enforce an old policy.",
+        checks=(
+            shown(f"{jumps[0][0].chain} calls a chain of {controller.name}", [t for _r, t in jumps][:2], weight=0.9, required=True),
+            judged(f"{controller.name} does not run", True if absent else (False if running else None), absent[:4] or running, weight=1.8, required=True, decide="kubectl get pods -A -o wide; systemctl cat k3s | grep disable-network-policy"),
+            judged("its policy part is switched off", True if disabled else None, disabled, weight=0.5),
+        ),
+        explains=("nodes set up after the change are not affected", "policy objects do not explain the drops"),
+        fixes=(Fix(title="Remove the left-over chains", artifact=f"{controller.cleanup}\n", note="Or reboot the node."),),
+        prior=-1.2,
+    )  # fmt: skip
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="policy",
+    title="Rules of a policy controller that no longer runs stay in force.",
+    inputs=(IptablesTable, Pod, CiliumOption),
+    needs=(IptablesTable,),
+    rivals=("policy-enforced-for-completed-pod-with-reused-ip", "benign-rules-in-other-iptables-backend"),
+    check=check,
+)

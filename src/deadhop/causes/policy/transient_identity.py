@@ -1,0 +1,66 @@
+"""After an agent restart the address map and the endpoints' policy disagree on an identity for a while.
+
+What happens
+------------
+Node-local identities are numbered anew. Until every endpoint has been regenerated, the address map may hand out the new
+number while an endpoint's policy map still allows the old one, and allowed traffic is dropped.
+
+How to tell it from its neighbours
+----------------------------------
+Two local identities exist for one prefix at the same time, and drops end by themselves. A loss that stays points to a
+removed entry, a number of the cluster's range to a stale global identity.
+
+Fix
+---
+Use a release that restores local identities consistently; let clients try again.
+
+References
+----------
+Cilium pkg/identity/cache/local.go, pkg/endpoint/bpf.go syncPolicyMap; identity range of bit 24.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.observed.policy import CiliumIdentity, Flow
+from deadhop.snapshot.entities import LOCAL, denied_to, number, prefixes
+
+SLUG = "transient-identity-mismatch-on-agent-restart"
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    flows = view.of(Flow)
+    for prefix, found in prefixes(view.of(CiliumIdentity)).items():
+        local = {number(i.identity): i for i in found if number(i.identity) >= LOCAL}
+        if len(local) < 2:
+            continue
+        address = prefix.partition("/")[0]
+        denied = denied_to(flows, address)
+        again = [f for f in flows if not f.denied and f.dst.ip == address]
+        ended = bool(denied and again and flows.index(again[-1]) > flows.index(denied[-1]))
+        numbers = sorted(local)
+        yield Hypothesis(
+            subject=prefix,
+            title=f"{prefix} has the local identities {numbers[0]} and {numbers[-1]} at once: address map and endpoint policy disagree.",
+            checks=(
+                shown("two local identities exist for one prefix", local.values(), weight=1.9, required=True),
+                shown("connections to it are denied", denied[:3], weight=0.7, decide=f"hubble observe --verdict DROPPED --to-ip {address}"),
+                judged("drops end by themselves", True if ended else (False if denied and again else None), again[-2:], weight=0.7),
+            ),
+            explains=("allowed traffic is dropped until all endpoints have been regenerated",),
+            fixes=(Fix(title="Regenerate the endpoints, and use a release that keeps local identities", artifact="kubectl -n kube-system exec ds/cilium -- cilium-dbg endpoint list\nkubectl -n kube-system exec ds/cilium -- cilium-dbg endpoint regenerate ENDPOINT\n", conditional=True),),
+            prior=-1.2,
+        )  # fmt: skip
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="policy",
+    title="After an agent restart the address map and an endpoint's policy disagree on an identity.",
+    inputs=(CiliumIdentity, Flow),
+    needs=(CiliumIdentity,),
+    rivals=("ipcache-entry-lost-after-agent-restart", "stale-global-cidr-identity-leaves-ipcache-empty"),
+    check=check,
+)

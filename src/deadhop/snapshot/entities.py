@@ -1,0 +1,43 @@
+"""Cilium's reserved identities and identity ranges: what kind of peer an end of a flow is.
+
+Numbers are those of pkg/identity/numericidentity.go; local (CIDR, FQDN) identities have bit 24 set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from deadhop.model.observed.policy import CiliumIdentity, Flow, FlowEnd
+
+WORLD = frozenset(("world", "world-ipv4", "world-ipv6", "2", "9", "10"))
+NODE = frozenset(("host", "remote-node", "kube-apiserver", "1", "6", "7"))
+LOCAL = 1 << 24
+CLUSTER = range(256, 1 << 16)
+
+
+def is_pod(end: FlowEnd) -> bool:
+    """Whether an end is a pod: hubble names it ``namespace/pod``."""
+    return "/" in end.name
+
+
+def is_node(end: FlowEnd) -> bool:
+    return end.identity in NODE
+
+
+def number(identity: str) -> int:
+    """The numeric identity; 0 for a name."""
+    return int(identity) if identity.isdecimal() and len(identity) < 12 else 0
+
+
+def prefixes(identities: Iterable[CiliumIdentity]) -> dict[str, list[CiliumIdentity]]:
+    """What the evidence shows of each prefix, in its order."""
+    found: dict[str, list[CiliumIdentity]] = {}
+    for identity in identities:
+        if identity.prefix:
+            found.setdefault(identity.prefix, []).append(identity)
+    return found
+
+
+def denied_to(flows: Iterable[Flow], address: str) -> list[Flow]:
+    """Denied flows to an address."""
+    return [f for f in flows if f.denied and f.dst.ip == address]
