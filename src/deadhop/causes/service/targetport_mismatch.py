@@ -1,0 +1,129 @@
+"""A Service's targetPort is not a port on which the pod listens.
+
+What happens
+------------
+The Service sends traffic to its targetPort on the pod. If the container listens on another port, or the named port
+does not exist in the pod, connections to the endpoint are refused, or the Service has no endpoint for that port.
+
+How to tell it from its neighbours
+----------------------------------
+The endpoints show the pod's address with a port where nothing listens; the Service's own port is the one that the
+client uses. A wrong port in the client or route is the neighbour one step earlier; a process that does not run or
+binds to loopback is the one later. A port-forward to the container's real port works.
+
+Fix
+---
+Set targetPort to the port, or port name, on which the container listens.
+
+References
+----------
+Kubernetes, Debug Services; Service spec.ports.targetPort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.observed.http import DialFailure, HttpExchange, LocalReply
+from deadhop.model.observed.kube import KubeObject, Pod, Service, Workload, mapping, mappings
+from deadhop.model.observed.mesh import EnvoyAccess
+from deadhop.model.observed.message import Message
+from deadhop.model.record import Record
+from deadhop.snapshot.said import said
+
+SLUG = "service-targetport-mismatch"
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    declared = [
+        *(_ports(p, p.spec) for p in view.of(Pod)),
+        *(_ports(w, mapping(w.spec, "template", "spec")) for w in view.of(Workload)),
+    ]
+    declared = [d for d in declared if d[1] or d[2]]
+    listening = said(view.of(Message), "listening")
+    refused: list[Record] = [d for d in view.of(DialFailure) if d.error == "refused"]
+    refused += [
+        r
+        for r in view.of(LocalReply)
+        if "refused" in r.transport_failure.lower() or r.transport_failure.endswith("111")
+    ]
+    refused += [e for e in view.of(HttpExchange) if e.error == "refused"]
+    refused += [a for a in view.of(EnvoyAccess) if "UF" in a.flags]
+    refused += said(view.of(Message), "upstream-connect-failed")
+    for service in view.of(Service):
+        if service.headless:
+            continue
+        for port in service.ports:
+            target = port.target if port.target is not None else None
+            if target is None or (isinstance(target, str) and "{" in target):
+                continue
+            fitting = [
+                d for d in declared if not service.selector or not d[3] or set(service.selector) <= d[3]
+            ]
+            exposed = [d for d in fitting if (target in d[1] if isinstance(target, int) else target in d[2])]
+            heard = [
+                m
+                for m in listening
+                if isinstance(target, int) and m.field("port").isdigit() and int(m.field("port")) != target
+            ]
+            same = [m for m in listening if m.field("port") == str(target)]
+            wrong: list[Record] = [d[0] for d in fitting] if fitting and not exposed else []
+            if not wrong and heard and not same:
+                wrong = [*heard]
+            if not wrong and not (exposed and refused):
+                continue
+            yield Hypothesis(
+                subject=f"{service.ref} port {port.port}",
+                title=f"{service.ref} leads port {port.port} to targetPort {target}, on which the pods do not listen.",
+                checks=(
+                    shown(f"targetPort is {target}", [service], weight=0.5, required=True),
+                    judged("the pods do not declare or open that port", bool(wrong), wrong or [d[0] for d in exposed], weight=1.7, required=True, decide="kubectl exec POD -- ss -ltnp; kubectl get pod POD -o jsonpath='{.spec.containers[*].ports}'"),
+                    shown("connections to the endpoint are refused", refused, weight=0.8, decide="kubectl port-forward POD REAL-PORT   # works, the Service does not"),
+                    shown("the process says where it listens", [m for m in heard if m not in wrong], weight=0.6),
+                ),
+                explains=("the endpoints show the pod's address with a port where nothing listens",),
+                fixes=(Fix(title="Set targetPort to the port of the process", artifact=f"kubectl -n {service.namespace or 'NAMESPACE'} patch service {service.name or 'NAME'} --type json -p '[{{\"op\":\"replace\",\"path\":\"/spec/ports/0/targetPort\",\"value\":REAL-PORT}}]'\n"),),
+                prior=-1.2,
+            )  # fmt: skip
+
+
+Declared = tuple[KubeObject, set[int], set[str], set[tuple[str, str]]]
+
+
+def _ports(owner: KubeObject, spec: dict[str, Any]) -> Declared:
+    ports = [p for c in mappings(spec, "containers") for p in mappings(c, "ports")]
+    labels = mapping(owner.spec, "template", "metadata", "labels") or dict(owner.labels)
+    return (
+        owner,
+        {p["containerPort"] for p in ports if isinstance(p.get("containerPort"), int)},
+        {str(p["name"]) for p in ports if p.get("name")},
+        {(str(k), str(v)) for k, v in labels.items()},
+    )
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="service",
+    title="The Service's targetPort is not a port on which the pod listens.",
+    inputs=(
+        Service,
+        Pod,
+        Workload,
+        Message,
+        DialFailure,
+        LocalReply,
+        HttpExchange,
+        EnvoyAccess,
+        KubeObject,
+    ),
+    needs=(Service,),
+    rivals=(
+        "service-port-mismatch",
+        "app-not-listening",
+        "headless-port-targetport-mismatch",
+        "service-selector-matches-no-pods",
+    ),
+    check=check,
+)
