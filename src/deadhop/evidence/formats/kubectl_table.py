@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from deadhop.evidence import prompt
 from deadhop.evidence.fields import integer, is_ip
 from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.evidence.formats.probes import probe_failure
@@ -115,7 +116,7 @@ def _row(lines: Lines, i: int, line: str, columns: list[tuple[str, int]], namesp
         )
     if {"REASON", "MESSAGE"} <= names:
         return _event(source_line=line, lines=lines, i=i, cells=cells, namespace=namespace)
-    if "NAME" in names and cells.get("NAME"):
+    if "NAME" in names and re.fullmatch(r"[\w./:-]+", cells.get("NAME", "")) and not prompt.parse(line):
         kind = "Node" if "ROLES" in names else "Resource"
         return KubeObject(
             source=source,

@@ -1,0 +1,95 @@
+"""The upstream's response headers are larger than the proxy's buffer.
+
+What happens
+------------
+nginx reads a response's header into one buffer (proxy_buffer_size, 4 or 8 kB by default), Envoy and others have
+limits of their own. Many or large cookies and tokens exceed it and the proxy answers 502.
+
+How to tell it from its neighbours
+----------------------------------
+The proxy logs that the upstream sent too big a header; only responses with large cookies or headers fail; the
+upstream logs success. Too large a request header is the client's and gives 400, 414 or 431.
+
+Fix
+---
+Raise the proxy's header buffer, or reduce the headers.
+
+References
+----------
+nginx proxy_buffer_size; Envoy max_response_headers_kb; Go Transport.MaxResponseHeaderBytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
+from deadhop.model.observed.http import ErrorPage, HttpExchange, NginxProxy
+from deadhop.model.observed.mesh import EnvoyAccess
+from deadhop.model.observed.message import Message
+from deadhop.model.record import Record
+from deadhop.snapshot.said import said
+
+SLUG = "response-header-exceeds-proxy-buffer"
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    big = said(view.of(Message), "upstream-header-too-big", "header-too-large")
+    coded: list[Record] = [
+        a
+        for a in view.of(EnvoyAccess)
+        if "headers_too_large" in a.details or "response_headers_too_large" in a.termination
+    ]
+    coded += [
+        m
+        for m in said(view.of(Message), "codec-error", "local-reply")
+        if "headers size exceeds limit" in m.text or "too_large" in m.text
+    ]
+    cookies = [
+        e
+        for e in view.of(HttpExchange)
+        if sum(len(k) + len(v) for k, v in e.headers) > 4000
+        or sum(k == "set-cookie" for k, _v in e.headers) > 8
+    ]
+    failed: list[Record] = [e for e in view.of(HttpExchange) if e.status == 502]
+    failed += [p for p in view.of(ErrorPage) if p.status == 502]
+    failed += [m for m in said(view.of(Message), "access") if m.field("status") == "502"]
+    limits = [p for p in view.of(NginxProxy) if p.setting("proxy_buffer_size")]
+    if not big and not coded and not (cookies and failed):
+        return
+    yield Hypothesis(
+        subject="the upstream's response headers",
+        title="The upstream's response headers do not fit into the proxy's buffer.",
+        checks=(
+            shown("the proxy says that the header is too big, or the response's headers are", [*big, *coded] or cookies, weight=2.4 if big or coded else 1.2, required=True, decide="curl -sI http://POD-IP:PORT/PATH | wc -c"),
+            shown("the proxy answers 502", failed, weight=0.5),
+            shown("a limit is configured", limits, weight=0.1),
+        ),
+        explains=("only responses with many or large cookies fail, and the upstream logs success",),
+        fixes=(Fix(title="Raise the buffer", artifact="# ingress-nginx\nnginx.ingress.kubernetes.io/proxy-buffer-size: 16k\nnginx.ingress.kubernetes.io/proxy-buffers-number: \"8\"\n# nginx\nproxy_buffer_size 16k;\nproxy_buffers 8 16k;\nproxy_busy_buffers_size 32k;\n"),),
+        prior=-1.2,
+    )  # fmt: skip
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="ingress",
+    title="The upstream's response headers are larger than the proxy's buffer.",
+    inputs=(
+        Message,
+        EnvoyAccess,
+        HttpExchange,
+        ErrorPage,
+        NginxProxy,
+    ),
+    needs=(
+        Message,
+        EnvoyAccess,
+        HttpExchange,
+    ),
+    rivals=(
+        "duplicate-transfer-encoding-header",
+        "proxy-caches-stale-upstream-address",
+    ),
+    check=check,
+)
