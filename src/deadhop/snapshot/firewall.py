@@ -11,7 +11,7 @@ from deadhop.model.observed.firewall import FirewallChain, FirewallRule
 from deadhop.model.record import Record
 
 
-class Rule(NamedTuple):
+class Row(NamedTuple):
     """A rule. ``src``, ``dst``, ``in_dev`` and ``out_dev`` begin with ``!`` where negated; ``text`` is lower-case."""
 
     table: str
@@ -41,7 +41,7 @@ class Policy(NamedTuple):
     record: Record
 
 
-def rules(tables: Iterable[IptablesTable], nft: Iterable[FirewallRule] = ()) -> list[Rule]:
+def rules(tables: Iterable[IptablesTable], nft: Iterable[FirewallRule] = ()) -> list[Row]:
     """All rules, in the order of the evidence."""
     found = []
     for table in tables:
@@ -58,7 +58,7 @@ def rules(tables: Iterable[IptablesTable], nft: Iterable[FirewallRule] = ()) -> 
             if target == "CT" and "--notrack" in args:
                 target = "NOTRACK"
             found.append(
-                Rule(table.name, rule.chain, target, said("-s", "--source"), said("-d", "--destination"), said("-i", "--in-interface"),
+                Row(table.name, rule.chain, target, said("-s", "--source"), said("-d", "--destination"), said("-i", "--in-interface"),
                      said("-o", "--out-interface"), said("--dport", "--dports", "--destination-port"), said("--to-destination", "--to-source", "--to"), rule.packets,
                      " ".join(args).lower(), table)
             )  # fmt: skip
@@ -69,7 +69,7 @@ def rules(tables: Iterable[IptablesTable], nft: Iterable[FirewallRule] = ()) -> 
             else row.verdict.upper()
         )
         found.append(
-            Rule(
+            Row(
                 row.table,
                 row.chain,
                 target,

@@ -28,7 +28,7 @@ _HEADER = re.compile(
 )
 _ROW = re.compile(
     r"^\s*(?:(?P<num>\d+)\s+)?(?:(?P<pkts>\d+[KMGT]?)\s+(?P<bytes>\d+[KMGT]?)\s+)?(?:(?P<target>[A-Z][\w:.-]*|[a-z][\w-]*)\s+)?"
-    r"(?P<prot>all|tcp|udp|udplite|icmp|icmpv6|sctp|\d{1,3}|esp|ah)\s+(?P<opt>--|-f|!f)?\s+"
+    r"(?P<prot>!?(?:all|tcp|udp|udplite|icmp|icmpv6|sctp|\d{1,3}|esp|ah))\s+(?P<opt>--|-f|!f)?\s+"
     r"(?:(?P<in>\*|!?[\w.@+-]+)\s+(?P<out>\*|!?[\w.@+-]+)\s+)?(?P<src>!?(?:[\da-fA-F.:]+(?:/\d+)?|anywhere|localhost))\s+"
     r"(?P<dst>!?(?:[\da-fA-F.:]+(?:/\d+)?|anywhere|localhost))(?:\s+(?P<extra>.*))?$"
 )
@@ -40,7 +40,7 @@ _OF_TARGET = {
 }  # fmt: skip
 _START = re.compile(
     r"^\s*(?:\[\d+:\d+\] )?(?:ip6?tables\S* .*)?-[API] [A-Z][\w:.-]+|^\s*\*(?:nat|filter|mangle|raw|security)\s*$|^\s*Chain \S+ \(|^\s*(?:num\s+)?(?:pkts\s+bytes\s+)?target\s+prot\s+opt\s|"
-    r"^\s*(?:\d+\s+)?(?:\d+[KMGT]?\s+\d+[KMGT]?\s+)?[A-Z][\w:.-]+\s+(?:all|tcp|udp|icmp|\d{1,3})\s+(?:--|-f|!f)\s"
+    r"^\s*(?:\d+\s+)?(?:\d+[KMGT]?\s+\d+[KMGT]?\s+)?[A-Z][\w:.-]+\s+!?(?:all|tcp|udp|icmp|\d{1,3})\s+(?:--|-f|!f)\s"
 )
 
 
@@ -164,7 +164,7 @@ def _extras(text: str) -> list[str]:
         (r"(?:ctstate|state) (\S+)", ("-m", "conntrack", "--ctstate")), (r"\bdpts?:(\S+)", ("--dport",)), (r"\bspts?:(\S+)", ("--sport",)),
         (r"multiport dports (\S+)", ("-m", "multiport", "--dports")), (r"mark match (\S+)", ("-m", "mark", "--mark")),
         (r"\bto:(\S+)", ("--to-destination",)), (r"reject-with (\S+)", ("--reject-with",)), (r"match-set (\S+ \S+)", ("--match-set",)),
-        (r"ADDRTYPE match dst-type (\S+)", ("-m", "addrtype", "--dst-type")), (r"LOG flags .* prefix \"([^\"]*)\"", ("--log-prefix",)),
+        (r"ADDRTYPE match dst-type (\S+)", ("-m", "addrtype", "--dst-type")), (r"\b(rpfilter)\b", ("-m",)), (r"LOG flags .* prefix \"([^\"]*)\"", ("--log-prefix",)),
     ):  # fmt: skip
         for value in re.findall(pattern, text):
             args += [*words, value]

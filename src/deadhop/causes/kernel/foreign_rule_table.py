@@ -1,0 +1,107 @@
+"""A routing policy rule of another agent sends node traffic to a table that holds no pod routes.
+
+What happens
+------------
+An agent (a cloud's guest agent, a VPN, a multi-homing script) adds a rule for the node's address or device before
+the main table. Its table has a default route and no pod routes, so answers to local pods leave through the wrong
+device or fail the reverse-path check.
+
+How to tell it from its neighbours
+----------------------------------
+The main table has the right pod routes, so a plain route listing looks healthy. The rule stands before main and
+names a table of its own that no CNI uses. Where rules are missing instead, something deleted them.
+
+Fix
+---
+Disable the agent's rule, or add the pod routes to its table.
+
+References
+----------
+ip-rule(8); ec2-net-utils and amazon-ec2-net-utils; google-guest-agent; cloud-init.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.cni import device
+from deadhop.model.net import Route, Rule
+from deadhop.model.observed.kernel import MartianSource
+from deadhop.model.observed.node import RouteGet
+from deadhop.snapshot.firewall import within
+
+SLUG = "foreign-ip-rule-table-lacks-pod-routes"
+
+KNOWN = ("local", "main", "default", "2004", "2005", "200", "201", "202")
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    foreign = [
+        r
+        for r in view.of(Rule)
+        if 0 < r.priority < 32766 and str(r.table) not in KNOWN and r.action in ("", None, "to_tbl", "lookup")
+    ]
+    foreign = [r for r in foreign if not (r.fwmark and not (r.src or r.iif))]
+    if not foreign:
+        return
+    tables: dict[str, list[Route]] = {}
+    for route in view.of(Route):
+        tables.setdefault(str(route.table), []).append(route)
+    for rule in foreign:
+        own = tables.get(str(rule.table), [])
+        pods = [r for r in tables.get("main", []) if _pod(r)]
+        holds = [r for r in own if _pod(r)]
+        wrong = [
+            g
+            for g in view.of(RouteGet)
+            if str(g.table) == str(rule.table) or (g.dev and not device(g.dev) and _dst(g.dst, pods))
+        ]
+        if not own and not wrong:
+            continue
+        src = rule.src if rule.src not in (None, "", "all", "0.0.0.0/0", "default") else ""
+        yield Hypothesis(
+            subject=f"rule {rule.priority} to table {rule.table}",
+            title=f"Rule {rule.priority} sends traffic {('from ' + str(src)) if src else ''} to table {rule.table}, which has no pod routes.",
+            checks=(
+                shown("a rule before the main table points to a table of its own", [rule], weight=0.9, required=True, decide="ip rule"),
+                judged("that table holds no pod routes", not holds, [*holds, *([] if holds else own), *wrong], weight=0.7, required=True, decide=f"ip route show table {rule.table}"),
+                shown("the main table has the pod routes", pods, weight=0.6, decide="ip route"),
+                shown("a lookup leaves through that table", wrong, weight=1.0, decide="ip route get POD-IP from NODE-IP"),
+                shown("answers are dropped as martian or seen on the wrong device", view.of(MartianSource), weight=0.4),
+            ),
+            explains=("the node and its local pods cannot reach each other", "ip route looks healthy"),
+            fixes=(Fix(title="Remove the rule", artifact=f"ip rule del priority {rule.priority}\n"),),
+            prior=-1.2,
+        )  # fmt: skip
+
+
+def _pod(route: Route) -> bool:
+    return any(leg.dev and device(leg.dev) for leg in route.legs)
+
+
+def _dst(address: str, pods: list[Route]) -> bool:
+    return within(address, *(r.dst for r in pods if r.dst != "default"))
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="kernel",
+    title="Another agent's routing rule sends node traffic to a table without pod routes.",
+    inputs=(
+        Rule,
+        Route,
+        RouteGet,
+        MartianSource,
+    ),
+    needs=(
+        Rule,
+        RouteGet,
+    ),
+    rivals=(
+        "rp-filter-drops-asymmetric-pod-reply",
+        "networkd-deletes-foreign-ip-rules",
+        "cni-selected-wrong-node-interface",
+    ),
+    check=check,
+)

@@ -1,0 +1,107 @@
+"""Something flushed or rewrote the NAT table, and the hostPort rules, written only when a pod is made, were not restored.
+
+What happens
+------------
+kube-proxy and the CNI put their Service rules back within seconds. The portmap plugin writes a pod's hostPort rules
+once, at ADD. A firewall restart, a restored file or an agent's clean-up removes the chains or the jumps to them.
+
+How to tell it from its neighbours
+----------------------------------
+The hostPort chains, or the jumps to them from PREROUTING and OUTPUT, are missing while Service rules are there. A
+stale rule is present and wrong instead. Recreating the pod restores its port.
+
+Fix
+---
+Recreate the hostPort pods, and do not flush or restart the firewall under them.
+
+References
+----------
+containernetworking/plugins portmap (CNI-HOSTPORT-DNAT); firewalld reload.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.netfilter import IptablesTable
+from deadhop.model.observed.kube import Pod
+from deadhop.model.observed.message import Message
+from deadhop.model.observed.shell import CommandRun
+from deadhop.snapshot.firewall import rules
+from deadhop.snapshot.said import said
+
+SLUG = "iptables-flush-lost-hostport-rules"
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    tables = [t for t in view.of(IptablesTable) if t.name == "nat"]
+    every = rules(tables)
+    service = [
+        r
+        for r in every
+        if r.chain.startswith(("KUBE-SERVICES", "KUBE-SVC", "KUBE-SEP", "CILIUM_"))
+        or r.target == "KUBE-SERVICES"
+    ]
+    chains = [
+        r
+        for r in every
+        if r.chain.startswith(("CNI-DN", "CNI-SN", "CNI-HOSTPORT")) or "hostport" in r.chain.lower()
+    ]
+    jumps = [
+        r
+        for r in every
+        if r.target in ("CNI-HOSTPORT-DNAT", "KUBE-HOSTPORTS") and r.chain in ("PREROUTING", "OUTPUT")
+    ]
+    flushed = [
+        c
+        for c in view.of(CommandRun)
+        if re.search(
+            r"iptables\S* .*(?:-F\b|--flush|-X\b)|iptables-restore|nft flush|(?:systemctl|service) .*(?:restart|reload|stop|start).*(?:firewalld|iptables|nftables|ufw)|(?:firewalld|iptables|ufw) (?:restart|reload)|firewall-cmd --(?:complete-)?reload|rollout restart .*(?:cilium|calico|flannel|kube-proxy)",
+            c.line,
+        )
+    ]
+    missing = [*said(view.of(Message), "no-chain")]
+    base = [r for r in every if r.chain in ("PREROUTING", "OUTPUT")]
+    gone = (service or base) and not jumps and not chains and flushed
+    unjumped = chains and base and not jumps
+    if not (chains or service or missing) or not (flushed or unjumped or missing or chains):
+        return
+    wanted = view.where(Pod, lambda p: "hostPort" in str(p.raw))
+    yield Hypothesis(
+        subject="hostPort rules",
+        title="The hostPort rules, or the jumps to them, are gone from the NAT table.",
+        checks=(
+            judged("the hostPort chains or the jumps to them are missing", False if jumps and not missing else (True if gone or unjumped or missing else None), [r.record for r in jumps] if jumps and not missing else [*(r.record for r in chains or service), *missing], weight=1.4, required=True, decide="iptables -t nat -S | grep -E 'HOSTPORT|CNI-DN'"),
+            shown("Service rules are there", [r.record for r in service], weight=0.4),
+            shown("the firewall was restarted, flushed or restored", flushed, weight=1.0, decide="journalctl -u firewalld -u iptables --since today"),
+            shown("pods ask for hostPort", wanted, weight=0.3),
+        ),
+        explains=("host ports refuse connections, while Services and pod addresses work",),
+        fixes=(Fix(title="Recreate the pods", artifact="kubectl -n NAMESPACE delete pod -l APP  # the CNI writes the rules at ADD\n"),),
+        prior=-1.2,
+    )  # fmt: skip
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="kernel",
+    title="The NAT table was flushed or rewritten and the hostPort rules were not restored.",
+    inputs=(
+        IptablesTable,
+        CommandRun,
+        Message,
+        Pod,
+    ),
+    needs=(
+        IptablesTable,
+        CommandRun,
+        Message,
+    ),
+    rivals=(
+        "stale-hostport-dnat-rule",
+        "node-firewall-rejects-pod-traffic",
+    ),
+    check=check,
+)
