@@ -24,7 +24,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.http import DialFailure, HttpExchange, LocalReply, NginxProxy
 from deadhop.model.observed.kube import Service
 from deadhop.model.observed.mesh import EnvoyAccess

@@ -1,0 +1,100 @@
+"""Requests are rejected by limits that were set tight on purpose.
+
+What happens
+------------
+A test sets connection or pending limits of one or a few and sends more than that at once. The proxy rejects the rest
+with an overflow: that is what the limits are for.
+
+How to tell it from its neighbours
+----------------------------------
+The limits are tiny and the load is a load generator's; the rejected share fits them. With limits of everyday size and
+users as callers it is a fault.
+
+Fix
+---
+None needed.
+
+References
+----------
+Istio, Circuit Breaking task; fortio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deadhop.model.cause import Cause, Hypothesis, View, shown
+from deadhop.model.observed.http import LocalReply
+from deadhop.model.observed.kernel import Counter
+from deadhop.model.observed.kube import DestinationRule, mapping
+from deadhop.model.observed.mesh import EnvoyAccess
+from deadhop.model.observed.shell import CommandRun
+from deadhop.model.record import Record
+from deadhop.snapshot.replies import replies, with_flag
+
+SLUG = "benign-intended-circuit-breaking"
+
+TIGHT = 10
+GENERATORS = ("fortio", "wrk", "hey", "k6", "siege", "apachebench", "ab", "vegeta", "locust", "jmeter")
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    answers = replies(view.of(LocalReply), view.of(EnvoyAccess))
+    counted = [c for c in view.of(Counter) if "overflow" in c.name and c.value > 0]
+    coded = [c for c in view.of(Counter) if c.name == "load.code.503" and c.value > 0]
+    over = [*with_flag(answers, "UO"), *counted, *coded]
+    tight = []
+    for rule in view.of(DestinationRule):
+        pool = mapping(rule.spec, "trafficPolicy", "connectionPool")
+        numbers = [
+            v
+            for part in ("tcp", "http")
+            for k, v in mapping(pool, part).items()
+            if k in ("maxConnections", "http1MaxPendingRequests", "http2MaxRequests") and isinstance(v, int)
+        ]
+        if numbers and min(numbers) <= TIGHT:
+            tight.append(rule)
+    load: list[Record] = [
+        c for c in view.of(CommandRun) if any(w.rsplit("/", 1)[-1] in GENERATORS for w in c.argv)
+    ]
+    load += [
+        a
+        for a in view.of(EnvoyAccess)
+        if a.user_agent.lower().split("/")[0].split(".")[0] in GENERATORS and "UO" in a.flags
+    ]
+    load += [c for c in view.of(Counter) if c.name.startswith("load.code.") and c not in coded]
+    if not over or not (tight or load):
+        return
+    yield Hypothesis(
+        subject=tight[0].ref if tight else "the load test",
+        title="The limits are tight on purpose and the load generator exceeds them: rejections are expected.",
+        checks=(
+            shown("requests are rejected by overflow", over, weight=1.2, required=True),
+            shown("the limits are tiny", tight, weight=1.6, required=not coded, decide="kubectl get destinationrule -A -o yaml | grep -A8 connectionPool"),
+            shown("the load comes from a load generator", load, weight=1.5, required=True),
+        ),
+        explains=("the rejected share fits the limits",),
+        prior=-1.2,
+    )  # fmt: skip
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="benign",
+    title="Requests are rejected because limits were set tight on purpose.",
+    severity="benign",
+    inputs=(
+        LocalReply,
+        EnvoyAccess,
+        Counter,
+        DestinationRule,
+        CommandRun,
+    ),
+    needs=(
+        LocalReply,
+        EnvoyAccess,
+        Counter,
+    ),
+    rivals=("circuit-breaker-overflow",),
+    check=check,
+)
