@@ -1,0 +1,144 @@
+"""On a node with several interfaces the CNI's detection picked an address that its peers cannot reach.
+
+What happens
+------------
+The CNI takes the first address it finds: that of a bridge, of a NAT card that every virtual machine has alike, or
+of another network. Peering and tunnels then go to or from an address that is of no use.
+
+How to tell it from its neighbours
+----------------------------------
+Peers or tunnel ends are of another network than the node addresses, or two nodes claim the same one. The port is
+open on the right address, which excludes a firewall.
+
+Fix
+---
+Configure the detection explicitly: by interface, by network or by what it must reach.
+
+References
+----------
+Calico IP autodetection methods; flannel --iface and --iface-can-reach; kubelet --node-ip.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.net import Address
+from deadhop.model.observed.kube import Node, mappings
+from deadhop.model.observed.message import Message
+from deadhop.model.observed.packets import CapturedPacket
+from deadhop.snapshot.said import said
+
+SLUG = "cni-selected-wrong-node-interface"
+
+#: Devices whose address no peer can reach.
+INNER = (
+    "docker",
+    "br-",
+    "virbr",
+    "lxdbr",
+    "cni",
+    "cali",
+    "flannel",
+    "tunl",
+    "veth",
+    "lxc",
+    "kube-",
+    "nodelocaldns",
+    "vxlan",
+    "dummy",
+    "podman",
+    "vmnet",
+    "tailscale",
+    "wg",
+)
+#: The first card of VirtualBox and QEMU user networking has this address on every guest.
+SAME = ("10.0.2.15", "172.17.0.1", "172.18.0.1", "192.168.122.1", "127.0.0.1", "127.0.1.1")
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    messages = view.of(Message)
+    picked = [m for m in said(messages, "node-address") if m.field("address")]
+    conflict = said(messages, "node-address-conflict")
+    broken = [
+        m
+        for m in said(messages, "bgp-not-established", "bgp-peer")
+        if m.kind == "bgp-not-established" or m.field("state") != "up" or "Established" not in m.field("info")
+    ]
+    peers = {
+        a: m
+        for m in broken
+        for a in re.findall(r"\d+\.\d+\.\d+\.\d+", m.field("peers") or m.field("address"))
+    }
+    internal = {
+        str(a.get("address")): n
+        for n in view.of(Node)
+        for a in mappings(n.raw, "status", "addresses")
+        if a.get("type") == "InternalIP"
+    }
+    inner = [m for m in picked if m.field("dev").startswith(INNER) or m.field("address") in SAME]
+    inner_peers = [m for a, m in peers.items() if a in SAME]
+    nodes = internal
+    foreign = [m for m in picked if nodes and m.field("address") not in nodes]
+    matching = [m for m in picked if m.field("address") in nodes]
+    tunnelled = [
+        p
+        for p in view.of(CapturedPacket)
+        if p.dport in (4789, 8472, 6081, 51820, 179) and (p.src in SAME or p.dst in SAME)
+    ]
+    elsewhere = [
+        p
+        for p in view.of(CapturedPacket)
+        if nodes and p.dport in (4789, 8472, 6081, 51820, 179) and not ({p.src, p.dst} & set(nodes))
+    ]
+    cards = sorted(
+        {
+            a.ifname
+            for a in view.of(Address)
+            if a.family == 4 and a.ifname.startswith(("eth", "en", "bond", "ib"))
+        }
+    )
+    several = [a for a in view.of(Address) if a.ifname in cards] if len(cards) > 1 else []
+    signs = [*inner, *inner_peers, *foreign, *tunnelled, *elsewhere, *conflict]
+    if not picked and not signs:
+        return
+    shown_address = next((m.field("address") for m in (*inner, *foreign)), "") or next(
+        (a for a in peers if a in SAME), "an address"
+    )
+    yield Hypothesis(
+        subject=f"node address {shown_address}",
+        title=f"The CNI picked {shown_address}, which peers cannot reach.",
+        checks=(
+            judged("the address is of an inner device or of another network than the node's", True if signs else (False if matching and not signs else None), signs or matching, weight=1.5, required=True, decide="kubectl get nodes -o wide; kubectl describe node | grep -E 'public-ip|IPv4Address'"),
+            shown("peering or tunnels with it fail", [*broken, *tunnelled], weight=0.6, decide="calicoctl node status"),
+            shown("the node has several interfaces", several, weight=0.4, decide="ip -br addr"),
+            shown("two nodes claim one address", conflict, weight=0.6),
+        ),
+        explains=("pods of different nodes cannot reach each other",),
+        fixes=(Fix(title="Name the interface", artifact="# Calico: kubectl -n kube-system set env ds/calico-node IP_AUTODETECTION_METHOD=cidr=NODE-NETWORK\n# flannel: --iface=DEVICE\n# kubelet: --node-ip=ADDRESS\n"),),
+        prior=-1.2,
+    )  # fmt: skip
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="kernel",
+    title="The CNI's detection picked a node address that its peers cannot reach.",
+    inputs=(
+        Message,
+        Node,
+        CapturedPacket,
+        Address,
+    ),
+    needs=(
+        Message,
+        Node,
+    ),
+    rivals=(
+        "node-firewall-rejects-pod-traffic",
+        "foreign-ip-rule-table-lacks-pod-routes",
+    ),
+    check=check,
+)
