@@ -19,7 +19,7 @@ from deadhop.model.observed.shell import Attempt
 from deadhop.model.record import Record
 
 _MIDDLE = re.compile(
-    r"^(?P<base>(?:[\w-]+\.)+(?:com|net|org|io|dev|gov|edu|info|biz|cloud|app|cn|de|ru|fr))\.(?P<suffix><?[\w-]+>?(?:\.[\w<>-]+)*)$"
+    r"^(?P<base>(?:[\w-]+\.)+?(?:com|net|org|io|gov|edu))\.(?P<suffix><?[\w-]+>?(?:\.[\w<>-]+)*)$"
 )
 _CCTLD = re.compile(r"^[a-z]{2}$")
 
@@ -75,9 +75,11 @@ def wanted(
 
 def base_of(name: str, suffixes: Iterable[str], names: Iterable[str]) -> str:
     """``name`` without the search suffix behind it, itself where there is none."""
-    for want in names:
-        if name.startswith(want + "."):
-            return want
+    names = names if isinstance(names, (set, frozenset)) else frozenset(names)
+    labels = name.split(".")
+    for k in range(2, len(labels)) if names else ():
+        if (head := ".".join(labels[:k])) in names:
+            return head
     for suffix in sorted((s.strip(".").lower() for s in suffixes), key=len, reverse=True):
         if suffix and name.endswith("." + suffix):
             head = name[: -len(suffix) - 1]
@@ -128,6 +130,7 @@ def tried(
                 (client.name or client.ip, flow.dns.qname, t, flow.dns.rcode, count, flow)
                 for t in flow.dns.qtypes
             ]
+    names |= {n for _c, n, *_rest in raw if "." in n and not in_cluster(n)}
     return [Tried(c, n, base_of(n, suffixes, names), t, r, k, record) for c, n, t, r, k, record in raw]  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from deadhop.model.cause import Cause, Hypothesis, View, judged, shown
 from deadhop.model.observed.dns import DnsLookup, DnsQuery, DnsServerError
 from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.node import Ping
-from deadhop.model.observed.shell import Attempt, CommandRun
+from deadhop.model.observed.shell import Attempt, CommandRun, Remark
 from deadhop.model.record import Record
 
 SLUG = "benign-busybox-nslookup-artifact"
@@ -36,8 +36,13 @@ SLUG = "benign-busybox-nslookup-artifact"
 
 def check(view: View) -> Iterator[Hypothesis]:
     lookups = view.of(DnsLookup)
+    labels = [r for r in view.of(Remark) if "busybox" in r.text.lower()]
     failed = [
-        k for k in lookups if k.tool == "busybox nslookup" and k.status in ("NXDOMAIN", "NODATA") and k.server
+        k
+        for k in lookups
+        if k.tool == "busybox nslookup"
+        and k.status in ("NXDOMAIN", "NODATA")
+        and ((k.server and "can't resolve" not in k.text) or any(_under(r, k) for r in labels))
     ]
     partly = [k for k in failed if k.answers]
     names = {k.qname for k in failed}
@@ -47,12 +52,10 @@ def check(view: View) -> Iterator[Hypothesis]:
         if k not in failed
         and k.answers
         and k.tool != "zone"
-        and (
-            k.qname in names
-            or any(
-                k.qname.startswith(n + ".") or any(a.name.startswith(n + ".") for a in k.answers)
-                for n in names
-            )
+        and (labels or k.tool != "busybox nslookup" or k.qname not in names)
+        and any(
+            k.qname == n or k.qname.startswith(n + ".") or any(a.name.startswith(n + ".") for a in k.answers)
+            for n in names
         )
     ]
     works: list[Record] = [
@@ -95,12 +98,27 @@ def check(view: View) -> Iterator[Hypothesis]:
     )  # fmt: skip
 
 
+def _under(label: Remark, record: Record) -> bool:
+    """Whether a label stands above a record in one document, a few lines away."""
+    return label.source.file == record.source.file and 0 < record.source.line - label.source.line <= 6
+
+
 CAUSE = Cause(
     slug=SLUG,
     family="benign",
     title="busybox's nslookup reports failures for names that resolve.",
     severity="benign",
-    inputs=(DnsLookup, Ping, HttpExchange, Attempt, DnsServerError, DnsQuery, DialFailure, CommandRun),
+    inputs=(
+        DnsLookup,
+        Ping,
+        HttpExchange,
+        Attempt,
+        DnsServerError,
+        DnsQuery,
+        DialFailure,
+        CommandRun,
+        Remark,
+    ),
     needs=(DnsLookup, Attempt),
     rivals=("dns-server-unreachable", "search-domain-refused-stops-search", "benign-search-path-nxdomain"),
     check=check,

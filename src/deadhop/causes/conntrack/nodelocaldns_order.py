@@ -22,31 +22,56 @@ kubernetes/dns cmd/node-cache/app (iptables rules); iptables-extensions(8), CT a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.netfilter import ConntrackEntry, IptablesRule, IptablesTable
 from deadhop.model.observed.dns import DnsLookup
 from deadhop.model.observed.http import DialFailure
 from deadhop.model.observed.packets import CapturedPacket
+from deadhop.model.observed.shell import CommandRun
 from deadhop.model.record import Record
 
 SLUG = "nodelocaldns-notrack-bypassed-by-rule-order"
 
 
 def check(view: View) -> Iterator[Hypothesis]:
+    typed = [c for c in view.of(CommandRun) if _typed(c)]
+    seen = False
     for table in view.of(IptablesTable):
         for chain in ("PREROUTING", "OUTPUT"):
             rules = [r for r in table.rules if r.chain == chain]
             untracked = [k for k, r in enumerate(rules) if _untracks_dns(r)]
-            if not untracked:
-                continue
-            above = [r for r in rules[: untracked[0]] if _accepts(r, rules[untracked[0]])]
-            yield _hypothesis(view, table, chain, rules[untracked[0]], above)
+            if untracked:
+                seen = True
+                first = rules[untracked[0]]
+                above = [r for r in rules[: untracked[0]] if _accepts(r, first)]
+                yield _hypothesis(
+                    view, chain, first, [table] if above or not typed else list(typed), bool(above or typed)
+                )
+    if seen:
+        return
+    listed = [
+        t for t in view.of(IptablesTable) if t.name == "raw" and any(r.target == "ACCEPT" for r in t.rules)
+    ]
+    server = next((k.server for k in view.of(DnsLookup) if k.server.startswith("169.254.")), "")
+    if (typed or listed) and server and any(k.transport == "tcp" and k.failed for k in view.of(DnsLookup)):
+        rule = IptablesRule(
+            chain="PREROUTING", args=("-d", server, "-p", "tcp", "--dport", "53", "-j", "NOTRACK")
+        )
+        yield _hypothesis(view, "PREROUTING", rule, [*typed, *listed], True, 1.6)
+
+
+def _typed(command: CommandRun) -> bool:
+    """Whether a command line puts an accept rule at the top of the raw table."""
+    argv = command.argv
+    inserted = any(a in ("-I", "--insert") and b in ("PREROUTING", "OUTPUT") for a, b in pairwise(argv))
+    return command.program.startswith("iptables") and "raw" in argv and inserted and argv[-1] == "ACCEPT"
 
 
 def _hypothesis(
-    view: View, table: IptablesTable, chain: str, rule: IptablesRule, above: list[IptablesRule]
+    view: View, chain: str, rule: IptablesRule, cited: Sequence[Record], above: bool, weight: float = 2.6
 ) -> Hypothesis:
     address = rule.option("-d", "--destination", "-s", "--source").partition("/")[0]
     tracked = [c for c in view.of(ConntrackEntry) if address in (c.original[1], c.reply[0])]
@@ -64,7 +89,7 @@ def _hypothesis(
         subject=f"raw {chain}, {address}",
         title=f"A rule in raw {chain} accepts packets before the no-track rule for {address}.",
         checks=(
-            judged(f"an accept rule stands above the no-track rule for {address}", bool(above), [table], weight=2.6, required=True, decide="iptables -t raw -nvL --line-numbers"),
+            judged(f"an accept rule stands above the no-track rule for {address}", above, cited, weight=weight, required=True, decide="iptables -t raw -nvL --line-numbers"),
             shown("connections to that address are tracked", tracked, weight=0.7, decide=f"conntrack -L -d {address}"),
             shown("DNS over TCP to the cache times out", [*lost, *(syns if len(syns) > 1 else [])], weight=0.7, decide=f"dig +tcp @{address} kubernetes.default.svc.cluster.local"),
             shown("DNS over UDP to the cache works", good, weight=0.4),
@@ -90,20 +115,18 @@ def _accepts(rule: IptablesRule, dns: IptablesRule) -> bool:
         own, wanted = rule.option(*names), dns.option(*names).partition("/")[0]
         if own.partition("/")[0] not in ("", wanted) and wanted:
             return False
-    return rule.option("--dport", "--sport") in ("", "53", "domain") and rule.option("-p") in (
-        "",
-        "tcp",
-        "udp",
-        dns.option("-p"),
-    )
+    proto = rule.option("-p", "--protocol")
+    negated = "!" in rule.args and rule.args[rule.args.index("!") + 1 : rule.args.index("!") + 2] == ("-p",)
+    fits = proto not in ("tcp", "udp") if negated else proto in ("", "all", "tcp", "udp", dns.option("-p"))
+    return fits and rule.option("--dport", "--sport") in ("", "53", "domain")
 
 
 CAUSE = Cause(
     slug=SLUG,
     family="conntrack",
     title="A rule in the raw table accepts packets before the node-local cache's no-track rules.",
-    inputs=(IptablesTable, ConntrackEntry, DnsLookup, DialFailure, CapturedPacket),
-    needs=(IptablesTable,),
+    inputs=(IptablesTable, ConntrackEntry, DnsLookup, DialFailure, CapturedPacket, CommandRun),
+    needs=(IptablesTable, CommandRun),
     rivals=("conntrack-race-on-parallel-udp-dns", "dns-server-unreachable"),
     check=check,
 )

@@ -23,6 +23,7 @@ net/netfilter/nf_conntrack_core.c (__nf_conntrack_confirm, nf_ct_resolve_clash);
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
@@ -37,6 +38,7 @@ from deadhop.model.record import Record
 
 SLUG = "conntrack-race-on-parallel-udp-dns"
 SAME_MOMENT = 0.002
+SOON = 2.0
 TIMEOUTS = (2.5, 5.0, 10.0, 15.0)
 COUNTERS = ("conntrack_insert_failed", "node_nf_conntrack_stat_insert_failed")
 
@@ -86,7 +88,10 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 def _pairs(packets: list[CapturedPacket]) -> list[Record]:
     """A and AAAA queries for one name from one port at one moment of which just one was answered."""
-    answered = {(p.dst, p.dport, p.dns.id) for p in packets if p.dns and p.dns.response}
+    answered: dict[tuple[str, int | None, int | None], float] = {}
+    for p in packets:
+        if p.dns and p.dns.response and p.time is not None:
+            answered.setdefault((p.dst, p.dport, p.dns.id), p.time)
     last: dict[tuple[str, int | None, str], CapturedPacket] = {}
     lost: list[Record] = []
     for packet in packets:
@@ -100,7 +105,11 @@ def _pairs(packets: list[CapturedPacket]) -> list[Record]:
             and other.dns.qtype != packet.dns.qtype
             and abs((other.time or 0) - packet.time) <= SAME_MOMENT
         ):
-            got = [(p.src, p.sport, p.dns.id) in answered for p in (other, packet) if p.dns]
+            got = [
+                answered.get((p.src, p.sport, p.dns.id), math.inf) - packet.time < SOON
+                for p in (other, packet)
+                if p.dns
+            ]
             if got.count(True) == 1:
                 lost += [other, packet]
         last[key] = packet

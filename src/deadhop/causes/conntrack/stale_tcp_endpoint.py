@@ -74,7 +74,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         subject=f"TCP {entry.original[0]}:{entry.original[2]} -> {entry.original[1]}",
         title=f"A TCP entry of {entry.original[0]}:{entry.original[2]} still translates {entry.original[1]} to {entry.reply[0]}, which is gone.",
         checks=(
-            judged("an unreplied TCP entry in SYN_SENT translates a Service address to a backend that is gone", bool(rows), rows or fresh, weight=1.4 if stale else 0.9, required=True, decide=f"conntrack -L -p tcp -d {entry.original[1]}"),
+            judged("an unreplied TCP entry in SYN_SENT translates a Service address to a backend that is gone", bool(rows), rows or fresh, weight=1.4, required=True, decide=f"conntrack -L -p tcp -d {entry.original[1]}"),
             shown("its target is no endpoint any more", stale, weight=1.3, decide="kubectl get endpointslices -A -o wide"),
             shown("the entry's destination is a Service address", [e for e in rows if e.original[1] in known or looks_like_service(e.original[1], e.original[3])], weight=0.5),
             shown("the client comes back with the same source port", [*again, *low], weight=0.6),

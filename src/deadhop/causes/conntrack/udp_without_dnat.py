@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deadhop.evidence.fields import host_port
+from deadhop.hops.dns.upstreams import kind
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.netfilter import ConntrackEntry, IptablesTable
 from deadhop.model.observed.kube import Endpoints, Pod, Service
@@ -47,8 +48,9 @@ def check(view: View) -> Iterator[Hypothesis]:
         e
         for e in view.of(ConntrackEntry)
         if e.proto == UDP and unreplied(e) and not translated(e) and e.original[1] not in pods
-        and (e.original[1] in known or looks_like_service(e.original[1], e.original[3]))
+        and kind(e.original[1]) == "private" and e.original[3] < 32768
     ]  # fmt: skip
+    likely = [e for e in plain if e.original[1] in known or looks_like_service(e.original[1], e.original[3])]
     moved = [e for e in view.of(ConntrackEntry) if e.proto == UDP and unreplied(e) and translated(e)]
     failed = [m for m in view.of(Message) if m.kind == "service-conntrack-not-deleted"]
     ready = [
@@ -71,7 +73,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         subject=f"UDP {vip}",
         title=f"A UDP conntrack entry to the Service address {vip} holds no translation and outlives the time without endpoints.",
         checks=(
-            judged("an unreplied UDP entry to a Service address has that address as its reply source", not only, only or [*plain, *failed], weight=2.0 if plain else 1.4, required=True, decide=f"conntrack -L -p udp -d {vip}"),
+            judged("an unreplied UDP entry to a Service address has that address as its reply source", not only, only or [*plain, *failed], weight=2.0 if likely else 1.5, required=True, decide=f"conntrack -L -p udp -d {vip}"),
             shown("the Service has endpoints now", ready, weight=0.8, decide="kubectl get endpointslices -A -o wide"),
             shown("the address is a Service's", [e for e in plain if e.original[1] in known], weight=0.6, decide=f"kubectl get services -A | grep {vip}"),
             shown("a rule translates it for new flows", rules, weight=0.5),

@@ -52,16 +52,21 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     routes = [r for r in view.of(Route) if r.family == 6 and r.dst == "default" and r.type == "unicast"]
     only_local = [a for a in view.of(Address) if a.family == 6 and not a.local.startswith(("fe80", "::1"))]
+    blind = (
+        [d for d in view.of(DialFailure) if d.error == "unreachable" and not d.ip and d.proto == "tcp"]
+        if answered
+        else []
+    )
     failed = [*refused, *sessions]
     timed_out = waiting if answered or len(waiting) > 1 else []
-    if not failed and not timed_out:
+    if not failed and not blind and not timed_out:
         return
     address = next((d.ip for d in (*refused, *waiting)), "") or "an IPv6 address"
     yield Hypothesis(
         subject=address,
         title=f"Clients dial {address}, which DNS handed out, and pods have no IPv6 route.",
         checks=(
-            shown("a dial to a global IPv6 address finds no route, or no answer", [*failed, *timed_out], weight=1.9 if failed else 0.8, required=True, decide="ip -6 route get 2001:4860:4860::8888"),
+            shown("a dial to a global IPv6 address finds no route, or no answer", [*failed, *blind, *timed_out], weight=1.9 if failed else 1.0 if blind else 0.8, required=True, decide="ip -6 route get 2001:4860:4860::8888"),
             shown("the address was handed out as AAAA", answered, weight=1.0, decide="dig AAAA NAME"),
             shown("the same host works over IPv4", over4, weight=0.7, decide="curl -4 -sv https://NAME/"),
             shown("several dials to IPv6 addresses fail", failed[1:], weight=0.4),

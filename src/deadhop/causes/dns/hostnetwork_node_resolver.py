@@ -60,16 +60,19 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     labels = [r for r in view.of(Remark) if _LABEL.search(r.text)]
     services = {s.name for s in view.of(Service)}
-    lookups = [k for k in view.of(DnsLookup) if k.failed and _cluster_name(k.last or k.qname, services)]
+    lookups = [
+        k for k in view.of(DnsLookup) if k.failed and _cluster_name(k.last or k.qname, services, bool(plain))
+    ]
     dials = [
         d
         for d in view.of(DialFailure)
-        if d.error in ("no-such-host", "lookup-failed", "lookup-timeout") and _cluster_name(d.host, services)
+        if d.error in ("no-such-host", "lookup-failed", "lookup-timeout")
+        and _cluster_name(d.host, services, bool(plain))
     ]
     others: list[Record] = [
-        p for p in view.of(Ping) if p.error == "unresolved" and _cluster_name(p.target, services)
+        p for p in view.of(Ping) if p.error == "unresolved" and _cluster_name(p.target, services, bool(plain))
     ]
-    others += [a for a in view.of(Attempt) if not a.ok and _cluster_name(a.target, services)]
+    others += [a for a in view.of(Attempt) if not a.ok and _cluster_name(a.target, services, bool(plain))]
     failed: list[Record] = [*lookups, *dials, *others]
     below = [r for r in failed if any(_under(label, r) for label in labels)]
     away = [d for d in dials if _node_resolver(d.resolver)]
@@ -111,8 +114,10 @@ def _specs(obj: KubeObject) -> list[dict[str, Any]]:
     return [s for s in (obj.spec, inner) if isinstance(s, dict)]
 
 
-def _cluster_name(name: str, services: set[str]) -> bool:
+def _cluster_name(name: str, services: set[str], short: bool = False) -> bool:
     name = host_port(name)[0].rstrip(".")
+    if short and name and "." not in name and name != "localhost":
+        return True
     if not name or kind(name):
         return False
     return in_cluster(name) or name.split(".")[0] in services or name in ("kubernetes", "kubernetes.default")

@@ -26,8 +26,11 @@ from collections.abc import Iterator
 
 from deadhop.hops.dns.upstreams import NODE_RESOLVERS, forwards, kind, upstreams
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
-from deadhop.model.observed.dns import CorefileText, DnsServerError, ResolvConf
+from deadhop.model.observed.dns import CorefileText, DnsLookup, DnsServerError, ResolvConf
+from deadhop.model.observed.http import DialFailure
 from deadhop.model.observed.policy import CiliumOption
+from deadhop.model.record import Record
+from deadhop.snapshot.search import in_cluster
 
 SLUG = "linklocal-host-dns-replies-lost-with-bpf-host-routing"
 TALOS = "169.254.116.108"
@@ -71,7 +74,16 @@ def check(view: View) -> Iterator[Hypothesis]:
         and kind(e.upstream) in ("private", "public")
         and not _host_address(e.upstream)
     ]
-    if not lost and not (sent and (bpf or talos)):
+    unanswered: list[Record] = [
+        k for k in view.of(DnsLookup) if k.status in ("TIMEOUT", "SERVFAIL") and not in_cluster(k.qname)
+    ]
+    unanswered += [
+        d
+        for d in view.of(DialFailure)
+        if d.error in ("lookup-timeout", "lookup-failed") and not in_cluster(d.host)
+    ]
+    indirect = unanswered if talos and bpf else []
+    if not lost and not (sent and (bpf or talos)) and not indirect:
         return
     address = next((e.upstream for e in lost), "") or next(
         (a for f in sent for a in f.addresses if _host_address(a)), "the host's resolver"
@@ -80,7 +92,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         subject=f"upstream {address}",
         title=f"Replies of the host's resolver at {address} do not come back to the DNS pod.",
         checks=(
-            shown("queries to a link-local upstream on the host time out", lost, weight=1.2, required=True, decide="kubectl -n kube-system logs -l k8s-app=kube-dns | grep 169.254"),
+            shown("queries to a link-local upstream on the host time out", [*lost, *indirect], weight=1.2 if lost else 0.6, required=True, decide="kubectl -n kube-system logs -l k8s-app=kube-dns | grep 169.254"),
             shown("that address is the host's own resolver", talos, weight=1.2, decide="kubectl -n kube-system get configmap coredns -o yaml"),
             shown("the CNI routes or masquerades in BPF", bpf, weight=1.0, decide="cilium-dbg status --verbose | grep -i -E 'host routing|masquerading'"),
             judged("legacy host routing is not already in use", False if legacy else None, legacy, weight=1.5, required=bool(legacy)),
@@ -108,8 +120,8 @@ CAUSE = Cause(
     slug=SLUG,
     family="dns",
     title="Replies of a link-local resolver on the host are lost on their way to the DNS pod.",
-    inputs=(DnsServerError, CorefileText, ResolvConf, CiliumOption),
-    needs=(DnsServerError, CorefileText),
+    inputs=(DnsServerError, CorefileText, ResolvConf, CiliumOption, DnsLookup, DialFailure),
+    needs=(DnsServerError, CorefileText, CiliumOption),
     rivals=(
         "loopback-upstream-inherited-from-host",
         "dns-server-unreachable",

@@ -59,7 +59,12 @@ def check(view: View) -> Iterator[Hypothesis]:
         ),
     ]
     arrived = [*changed, *tracked, *refused, *dials]
-    if not arrived and not (tables and lost):
+    on_lo = [
+        t
+        for t in tables
+        if any(_masquerades(r) and r.option("-o", "--out-interface") == "lo" for r in t.rules)
+    ]
+    if not arrived and not on_lo and not (tables and lost):
         return
     rule = next((" ".join(r.args) for t in tables for r in t.rules if _masquerades(r)), "")
     yield Hypothesis(

@@ -59,6 +59,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         if fading and len(dials) > 1 and len({max(d.time or 0 for d in rows) for rows in dials.values()}) > 1
         else []
     )
+    same = [d for rows in dials.values() if _spans(rows) for d in rows]
     caches = [r for r in view.of(CorefileText) for b in blocks(r.text) for d in b.all("cache")]
     short = [
         r
@@ -76,7 +77,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         ),
         *(p for p in view.of(Pod) if p.name and any(n.startswith(p.name + ".") for n in names)),
     ]
-    gone = [*before, *(fading if (ready or partial) else [])]
+    gone = [*before, *(fading if (ready or partial) else same if caches and not short else [])]
     if not gone:
         return
     name = next((r.qname for r in before if isinstance(r, (DnsQuery, DnsLookup))), "") or next(

@@ -45,6 +45,16 @@ def check(view: View) -> Iterator[Hypothesis]:
         for t in tried(view.of(DnsQuery), view.of(CapturedPacket), (), resolv)
         if t.foreign and t.rcode == "NOERROR" and (t.answers or 0) > 0 and not _hit(view, t.base)
     ]
+    completed += [
+        k
+        for k in lookups
+        if not k.absolute
+        and k.answers
+        and any(
+            o.absolute and o.qname == k.qname and o.addresses and not set(o.addresses) & set(k.addresses)
+            for o in lookups
+        )
+    ]
     suffixes = [s for r in resolv for s in r.search]
     completed += [
         p

@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 from deadhop.evidence.fields import integer, is_ip
 from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.evidence.formats.local_reply import body_record
-from deadhop.model.observed.http import HttpExchange
+from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.record import Record
 
+_IMMEDIATE = re.compile(r"^\*?\s*Immediate connect fail for (?P<ip>[0-9a-fA-F:.]+): (?P<what>.+)")
 _TRYING = re.compile(r"^\*?\s*Trying \[?(?P<ip>[0-9a-fA-F:.]+?)\]?(?::(?P<port>\d+))?\.\.\.")
 _CONNECTED = re.compile(r"^\*\s*Connected to (?P<host>\S+) \((?P<ip>[^)]+)\) port (?P<port>\d+)")
 _REQUEST = re.compile(r"^> (?P<method>[A-Z]+) (?P<path>\S+) HTTP/(?P<v>[\d.]+)")
@@ -119,6 +120,19 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         line = text[i].rstrip()
         if match := _TRYING.match(line):
             dialled, port = match["ip"], integer(match["port"], port)
+        elif match := _IMMEDIATE.match(line):
+            records.append(
+                DialFailure(
+                    source=lines.source(i),
+                    where=context.where,
+                    target=match["ip"],
+                    ip=match["ip"],
+                    port=port,
+                    error="unreachable",
+                    program="curl",
+                    text=line.strip(),
+                )
+            )
         elif match := _CONNECTED.match(line):
             connected, dialled, port = match["host"], match["ip"], int(match["port"])
         elif match := _REQUEST.match(line):

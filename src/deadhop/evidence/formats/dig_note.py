@@ -52,6 +52,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         answer_count=count,
         transport=transport,
         text=told,
+        absolute=any(w.endswith(".") and "." in w[:-1] for w in line.split(told)[0].split()),
     )
     return i + 1, [lookup]
 

@@ -52,10 +52,12 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     start = i
     command = context.command
     name = server = status = last = qtype = ""
+    absolute = False
     if command and context.ran("nslookup", "host"):
         words = [a for a in command.argv[1:] if not a.startswith("-")]
         name = fqdn(words[0]) if words else ""
         server = words[1] if len(words) > 1 else ""
+        absolute = bool(words) and words[0].endswith(".")
         qtype = _type(command.argv)
     answers: list[Answer] = []
     said: list[str] = []
@@ -71,6 +73,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
                 continue
             break
         if match := _SERVER.match(line):
+            if status or answers:
+                break
             server = match["server"]
         elif match := _CNAME.match(line):
             name = name or fqdn(match["name"])
@@ -128,6 +132,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             answer_count=len(answers) or None,
             text="; ".join(said[-3:]),
             last=last,
+            absolute=absolute,
         )
     ]
 

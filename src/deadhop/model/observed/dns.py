@@ -58,7 +58,8 @@ class DnsLookup(Record, frozen=True, kw_only=True):
     """A lookup made by a tool (dig, nslookup, host, getent) or an application, and what it was told.
 
     ``status``: an rcode mnemonic, ``TIMEOUT``, ``UNREACHABLE``, ``PARSE-ERROR`` or empty where not said. ``last`` is
-    the name that the tool's failure names, where it is not ``qname``: the last one of its search.
+    the name that the tool's failure names, where it is not ``qname``: the last one of its search. ``absolute`` is
+    a name typed with its final dot.
     """
 
     tool: str
@@ -74,6 +75,7 @@ class DnsLookup(Record, frozen=True, kw_only=True):
     flags: tuple[str, ...] = ()
     text: str = ""
     last: str = ""
+    absolute: bool = False
 
     @property
     def addresses(self) -> tuple[str, ...]:
