@@ -31,13 +31,26 @@ from deadhop.evidence.fields import is_ip
 from deadhop.hops.mesh_world import MeshWorld, least_mesh, walk
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.finding import Check
-from deadhop.model.observed.http import HttpExchange, HttpRequestDump, LocalReply
-from deadhop.model.observed.kube import PeerAuthentication, Service
+from deadhop.model.observed.http import HttpExchange, HttpRequestDump, LocalReply, NginxProxy
+from deadhop.model.observed.kube import (
+    KubeObject,
+    Namespace,
+    PeerAuthentication,
+    Pod,
+    Service,
+    Workload,
+)
 from deadhop.model.observed.mesh import EnvoyAccess
+from deadhop.model.observed.message import Message
+from deadhop.model.observed.policy import CiliumOption
+from deadhop.model.observed.shell import CommandRun
+from deadhop.model.record import Record
+from deadhop.snapshot.forwarded_host import auth_proxies, passes_host
 from deadhop.snapshot.names import same_service, service_name
+from deadhop.snapshot.said import public
 
 SLUG = "host-header-forwarded-breaks-mesh-routing"
-PASSTHROUGH = frozenset({"PassthroughCluster", "BlackHoleCluster"})
+PASSTHROUGH = frozenset({"PassthroughCluster"})
 #: Envoy split this reason in 1.27 (envoy PR 26750); before, it stood for a failed connect or TLS handshake.
 OLD_REASON = "connection failure"
 
@@ -56,14 +69,63 @@ def check(view: View) -> Iterator[Hypothesis]:
     if foreign:
         yield _from_access(view, foreign)
     yield from _from_pair(view)
+    forwarding = [
+        *(p for p in view.of(NginxProxy) if passes_host(p)),
+        *auth_proxies(
+            [*view.of(Workload), *view.of(Pod), *view.of(KubeObject)],
+            view.of(CiliumOption),
+            view.of(CommandRun),
+        ),
+    ]
+    if forwarding:
+        yield _from_proxy(view, forwarding)
 
 
 def _foreign(line: EnvoyAccess) -> bool:
     host = line.authority
     if not host or is_ip(host.rpartition(":")[0] or host) or is_ip(host):
         return False
-    lost = line.cluster in PASSTHROUGH or ("NR" in line.flags and "route_not_found" in line.details)
+    dialled = line.upstream_host or line.downstream_local
+    lost = (line.cluster in PASSTHROUGH and not public(dialled)) or (
+        "NR" in line.flags and "route_not_found" in line.details
+    )
     return lost and line.status >= 400
+
+
+def _from_proxy(view: View, forwarding: list[Record]) -> Hypothesis:
+    first = forwarding[0]
+    target = first.target if isinstance(first, NginxProxy) else "the in-cluster upstream"
+    ended = [r for r in view.of(LocalReply) if r.reset_reason in ("connection termination", "")]
+    refused = [a for a in view.of(EnvoyAccess) if "NR" in a.flags]
+    failed = [e for e in view.of(HttpExchange) if e.status in (404, 503)]
+    logged = [
+        m for m in view.of(Message)
+        if (m.emitter == "nginx" and m.kind == "access" and m.field("status") in ("404", "503") and m.field("upstream_status") not in ("200",))
+        or (m.kind == "app-http-status" and m.field("status") in ("404", "503"))
+    ]  # fmt: skip
+    mesh = [k for k in (*view.of(Pod), *view.of(Workload), *view.of(Namespace)) if "istio" in str(k.raw)]
+    signs: list[Record] = [*ended, *refused, *failed, *logged]
+    old = [p for p in forwarding if isinstance(p, NginxProxy) and p.setting("proxy_http_version") != "1.1"]
+    rejected = [r for r in view.of(LocalReply) if r.text == "Upgrade Required"]
+    upgrade = [e for e in view.of(HttpExchange) if e.status == 426]
+    stale = [m for m in view.of(Message) if m.emitter == "nginx" and m.kind in ("upstream-connect-failed", "upstream-timeout", "broken-proxy-header", "upstream-header-too-big")]  # fmt: skip
+    bad: list[Record] = [e for e in view.of(HttpExchange) if e.status in (500, 502, 504)]
+    bad += [c for c in view.of(CommandRun) if "(502" in c.line or "(504" in c.line]
+    return Hypothesis(
+        subject=f"the proxy in front of {target}",
+        title=f"The proxy sends its client's Host to {target}: a mesh routes by Host and does not know that name.",
+        checks=(
+            shown("the proxy passes the client's Host on to an in-cluster Service", forwarding, weight=1.3, required=True),
+            shown("the request finds no route, or is closed, behind a sidecar", signs, weight=1.0, decide="kubectl logs PROXY-POD -c istio-proxy --tail=50   # 404 NR, or 503 UC with PassthroughCluster"),
+            shown("the proxy's pod is in the mesh", mesh, weight=0.4, decide="kubectl get pod PROXY-POD -o jsonpath='{.spec.containers[*].name}'"),
+            judged("the proxy reaches somebody who answers 404 or 503", False if bad else None, bad, weight=0.8),
+            judged("the failure is not about the HTTP version or the connection", False if rejected or upgrade or stale else None, [*rejected, *upgrade, *stale], weight=1.5, required=bool(rejected or upgrade or stale)),
+        ),
+        explains=("the calls worked without a sidecar, as nothing routed by Host",),
+        notes=("the locations leave HTTP/1.0 as well, which a mesh rejects with 426",) if old else (),
+        fixes=_fixes("SERVICE.NAMESPACE.svc.cluster.local"),
+        prior=-1.1,
+    )  # fmt: skip
 
 
 def _symptoms(view: View) -> list[LocalReply | HttpExchange | EnvoyAccess]:
@@ -161,14 +223,15 @@ def _from_pair(view: View) -> Iterator[Hypothesis]:
     """Two runs against one address that differ in Host alone: one has no route, the other is served through Envoy."""
     runs = [e for e in view.of(HttpExchange) if e.host and e.status]
     for bad in runs:
-        if bad.status != 404:
+        if bad.status not in (404, 502, 503):
             continue
         good = [e for e in runs if e.url == bad.url and e.host != bad.host and (e.status or 500) < 400]
         mesh = [
             e
-            for e in good
+            for e in (*good, *([bad] if good else []))
             if "envoy" in e.header("server").lower() or e.header("x-envoy-upstream-service-time")
         ]
+        mesh = good if mesh else []
         if mesh:
             yield Hypothesis(
                 subject=f"Host {bad.host} at {bad.url}",
@@ -220,8 +283,8 @@ CAUSE = Cause(
     slug=SLUG,
     family="mesh",
     title="An intermediate proxy forwards the original Host, and the mesh routes by Host.",
-    inputs=(HttpRequestDump, EnvoyAccess, HttpExchange, LocalReply, Service, PeerAuthentication),
-    needs=(HttpRequestDump, EnvoyAccess, HttpExchange),
+    inputs=(HttpRequestDump, EnvoyAccess, HttpExchange, LocalReply, Service, PeerAuthentication, NginxProxy, KubeObject, Workload, Pod, Namespace, Message, CiliumOption, CommandRun),
+    needs=(HttpRequestDump, EnvoyAccess, HttpExchange, NginxProxy, Workload, Pod, KubeObject, CiliumOption, CommandRun),
     rivals=(
         "service-port-mismatch", "plaintext-to-strict-mtls", "destinationrule-drops-mtls-under-strict", "service-selector-matches-no-pods",
         "circuit-breaker-overflow", "keepalive-idle-timeout-race",

@@ -51,6 +51,11 @@ def check(view: View) -> Iterator[Hypothesis]:
     demands = strict(view.of(PeerAuthentication))
     answered = [e for e in view.of(HttpExchange) if e.status and "envoy" in e.header("server").lower()]
     proxied = [*answered, *(r for r in view.of(LocalReply) if r.reset_reason)]
+    passed_through = [
+        r for r in proxied if isinstance(r, LocalReply) and r.reset_reason == "connection termination"
+    ]
+    if refused and passed_through == proxied:
+        proxied = []  # its own sidecar let the request out as plain text: the two ends tell one story
     closed = [
         *(e for e in view.of(HttpExchange) if e.error in CLOSED),
         *(d for d in view.of(DialFailure) if d.error in CLOSED),
