@@ -41,3 +41,20 @@ def prefixes(identities: Iterable[CiliumIdentity]) -> dict[str, list[CiliumIdent
 def denied_to(flows: Iterable[Flow], address: str) -> list[Flow]:
     """Denied flows to an address."""
     return [f for f in flows if f.denied and f.dst.ip == address]
+
+
+def denied_peers(flows: Iterable[Flow]) -> list[tuple[str, FlowEnd, list[Flow]]]:
+    """Denied flows by direction and far end: ``(direction, peer, flows)``. The peer of ingress is the source.
+
+    Where neither the event nor the direction says which side denied, a node as source means ingress.
+    """
+    found: dict[tuple[str, str, str, int | None], tuple[str, FlowEnd, list[Flow]]] = {}
+    for flow in flows:
+        if not flow.denied or flow.dns is not None:
+            continue
+        words = f"{flow.event} {flow.direction}"
+        ingress = "INGRESS" in words or ("EGRESS" not in words and is_node(flow.src))
+        direction, peer = ("ingress", flow.src) if ingress else ("egress", flow.dst)
+        key = (direction, peer.name or peer.ip, flow.dst.name, flow.dst.port)
+        found.setdefault(key, (direction, peer, []))[2].append(flow)
+    return list(found.values())

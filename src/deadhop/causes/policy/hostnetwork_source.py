@@ -1,0 +1,126 @@
+"""The client runs with host networking, so its packets carry an address that pod selectors never match.
+
+What happens
+------------
+A pod with ``hostNetwork`` (an ingress controller, the kubelet, the API server) sends from its node. Between nodes the
+source is the node's or the tunnel interface's address. Pod and namespace selectors list pod addresses only.
+
+How to tell it from its neighbours
+----------------------------------
+The denied source is a node or a tunnel address and the policy selects by labels, which are right. If the same client is
+seen leaving as an ordinary pod, its traffic was masqueraded. A rule by CIDR or for the API server is its own case.
+
+Fix
+---
+Allow node and tunnel addresses (IP block or node entity), or run the client on the pod network.
+
+References
+----------
+NetworkPolicy v1, "hostNetwork pods"; Cilium reserved:remote-node; flannel's first address of the node's pod network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.observed.kube import CiliumNetworkPolicy, KubeObject, NetworkPolicy, Node, mappings
+from deadhop.model.observed.packets import CapturedPacket
+from deadhop.model.observed.policy import Flow
+from deadhop.model.record import Record
+from deadhop.snapshot.entities import denied_peers, is_node, is_pod
+from deadhop.snapshot.policy_cidrs import blocks
+
+SLUG = "hostnetwork-source-not-matched-by-pod-selectors"
+
+
+def _by_selector(policy: KubeObject) -> bool:
+    rules = mappings(policy.spec, "ingress")
+    return any(
+        any("namespaceSelector" in p or "podSelector" in p for p in mappings(rule, "from"))
+        or "fromEndpoints" in rule
+        for rule in rules
+    ) and not list(blocks(policy, "ingress"))
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    policies = [p for p in (*view.of(NetworkPolicy), *view.of(CiliumNetworkPolicy)) if _by_selector(p)]
+    flows = view.of(Flow)
+    for direction, peer, denied in denied_peers(flows):
+        target = denied[0].dst
+        if direction != "ingress" or not is_node(peer) or target.port == 53:
+            continue
+        as_pod = [
+            f
+            for f in flows
+            if not f.denied
+            and is_pod(f.src)
+            and f.dst.port == target.port
+            and target.name
+            and f.dst.name == target.name
+            and not f.reply
+        ]
+        yield _hypothesis(f"{peer.ip or peer.identity}", target.name, list(denied), policies, as_pod)
+    if policies:
+        yield from _from_capture(view, policies)
+
+
+def _from_capture(view: View, policies: list[KubeObject]) -> Iterator[Hypothesis]:
+    """Connections in a capture at the pod whose source is a node's or a tunnel device's address."""
+    nodes = {
+        str(a.get("address"))
+        for n in view.of(Node)
+        for a in mappings(n.raw, "status", "addresses")
+        if a.get("type") == "InternalIP"
+    }
+    ports = {
+        str(port.get("port"))
+        for p in policies
+        for rule in mappings(p.spec, "ingress")
+        for port in (*mappings(rule, "ports"), *(x for t in mappings(rule, "toPorts") for x in mappings(t, "ports")))
+    }  # fmt: skip
+    seen = [
+        p
+        for p in view.of(CapturedPacket)
+        if p.tcp_flags == "S"
+        and str(p.dport) in ports
+        and (p.src in nodes or (p.src.endswith(".0") and ":" not in p.src))
+    ]
+    if seen:
+        yield _hypothesis(seen[0].src, f"{seen[0].dst}:{seen[0].dport}", list(seen), policies, [])
+
+
+def _hypothesis(
+    source: str,
+    target: str,
+    denied: list[Record],
+    policies: list[KubeObject],
+    as_pod: list[Flow],
+) -> Hypothesis:
+    flow = isinstance(denied[0], Flow)
+    return Hypothesis(
+        subject=f"{source} to {target}",
+        title=f"The client arrives at {target} as a node ({source}), which pod and namespace selectors never match.",
+        checks=(
+            shown("the source at the destination is a node's or a tunnel device's address", denied[:4], weight=1.4, required=True),
+            judged("it is denied", True if flow else None, denied[:2] if flow else [], weight=0.6, decide="the policy engine's deny log, or tcpdump for the missing answer"),
+            shown("the policy selects its clients by labels", policies, weight=1.0, required=not flow, decide="kubectl get netpol,cnp -A -o yaml"),
+            judged("the client did not leave as an ordinary pod", False if as_pod else None, as_pod[:2], weight=1.5, required=bool(as_pod), decide="kubectl get pod CLIENT -o jsonpath='{.spec.hostNetwork}'"),
+        ),
+        explains=("namespace labels are right; it works from the pod's own node",),
+        fixes=(
+            Fix(title="Allow node addresses", artifact="ingress:\n- from:\n  - ipBlock: {cidr: NODE-NETWORK}\n  - ipBlock: {cidr: TUNNEL-ADDRESSES}\n# or, with Cilium:\n# - fromEntities: [remote-node]\n", changed=("every process of those nodes may reach the pod",)),
+        ),
+        prior=-1.2,
+    )  # fmt: skip
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="policy",
+    title="A client in the host's network is not matched by pod selectors.",
+    inputs=(Flow, NetworkPolicy, CiliumNetworkPolicy, CapturedPacket, Node),
+    needs=(Flow, NetworkPolicy),
+    rivals=("cidr-rule-does-not-select-nodes", "kube-apiserver-entity-not-source-identity", "pod-to-pod-traffic-masqueraded-breaks-policy"),
+    check=check,
+)  # fmt: skip
