@@ -1,0 +1,136 @@
+"""The rule names the Service port, but policy is enforced after service translation, on the backend's port, so it never matches.
+
+What happens
+------------
+The client dials the Service's port. The datapath replaces address and port with those of a backend and asks the
+policy about these. A rule for the Service's port covers nothing.
+
+How to tell it from its neighbours
+----------------------------------
+The denied flow goes to the right pod on a port other than the one in the rule, namely the Service's targetPort.
+Service port and targetPort differ. A rule for the destination exists, unlike with a forgotten allow.
+
+Fix
+---
+Name the port on which the backend pods listen.
+
+References
+----------
+Kubernetes NetworkPolicy (ports are pod ports); Cilium layer 4 policy; CoreDNS deployments that listen on 8053 or
+1053.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
+from deadhop.model.observed.dns import DnsLookup
+from deadhop.model.observed.http import DialFailure, HttpExchange
+from deadhop.model.observed.kube import (
+    CiliumClusterwideNetworkPolicy,
+    CiliumNetworkPolicy,
+    Endpoints,
+    NetworkPolicy,
+    Service,
+)
+from deadhop.model.observed.message import Message
+from deadhop.model.observed.policy import CiliumEvent, Flow
+from deadhop.model.record import Record
+from deadhop.snapshot.denials import Judged, judged_flows
+from deadhop.snapshot.policy_rules import all_rules, rule_ports
+
+SLUG = "egress-policy-service-port-not-pod-port"
+
+DNS = ("kube-dns", "coredns", "rke2-coredns-rke2-coredns", "dns-default")
+
+
+def check(view: View) -> Iterator[Hypothesis]:
+    policies = [
+        *view.of(NetworkPolicy),
+        *view.of(CiliumNetworkPolicy),
+        *view.of(CiliumClusterwideNetworkPolicy),
+    ]
+    flows = judged_flows(view.of(Flow), view.of(CiliumEvent), view.of(Message))
+    denied = [j for j in flows if j.denied and j.dst.port and not j.dst.outside]
+    pairs: dict[tuple[int, int], list[Record]] = {}
+    for service in view.of(Service):
+        for port in service.ports:
+            if isinstance(port.target, int) and port.target != port.port:
+                pairs.setdefault((port.port, port.target), []).append(service)
+    backends: dict[int, list[Endpoints]] = {}
+    for row in view.of(Endpoints):
+        named = row.service in DNS or row.name in DNS or "kube-dns" in dict(row.labels).values()
+        for number in row.ports:
+            if named and number != 53 and number not in (9153, 8080, 8181):
+                pairs.setdefault((53, number), []).append(row)
+            backends.setdefault(number, []).append(row)
+    named_ports = {
+        p for d in ("egress", "ingress") for _policy, rule in all_rules(policies, d) for p in rule_ports(rule)
+    }
+    for (served, target), shown_by in pairs.items():
+        hit = [j for j in denied if j.dst.port == target and _right_pod(j, backends.get(target, []))]
+        ruled = [
+            p
+            for d in ("egress", "ingress")
+            for p, rule in all_rules(policies, d)
+            if str(served) in rule_ports(rule)
+        ]
+        if str(target) in named_ports or (not hit and not ruled):
+            continue
+        failed = [
+            *view.where(DnsLookup, lambda r: r.status in ("TIMEOUT", "UNREACHABLE")),
+            *view.where(DialFailure, lambda d: d.error == "timeout"),
+            *view.where(HttpExchange, lambda x: x.error == "timeout"),
+        ]
+        yield Hypothesis(
+            subject=f"port {served} and pod port {target}",
+            title=f"The rule allows the Service port {served}, and policy sees the pods' port {target}.",
+            checks=(
+                shown(f"the Service's port {served} leads to the pods' port {target}", shown_by, weight=1.0, required=True, decide="kubectl get svc,endpointslices -o yaml"),
+                shown(f"connections to port {target} are denied", [j.record for j in hit], weight=1.5, required=not (ruled and failed), decide="hubble observe --verdict DROPPED"),
+                shown(f"a rule names port {served} and none names {target}", ruled, weight=0.9, decide="kubectl get netpol,cnp,ccnp -A -o yaml | grep -A2 port"),
+                shown("calls fail", failed, weight=0.3),
+            ),
+            explains=("the allowed Service times out although a rule names its port",),
+            fixes=(Fix(title=f"Allow port {target}", artifact=f"ports:\n- {{protocol: UDP, port: {target}}}\n- {{protocol: TCP, port: {target}}}\n"),),
+            prior=-1.2,
+        )  # fmt: skip
+
+
+def _right_pod(flow: Judged, rows: list[Endpoints]) -> bool:
+    listed = [e.rsplit(":", 1)[0] for row in rows for e in (*row.ready, *row.not_ready)]
+    return not flow.dst.ip or not listed or flow.dst.ip in listed
+
+
+CAUSE = Cause(
+    slug=SLUG,
+    family="policy",
+    title="The rule names the Service port, but policy sees the backend's port.",
+    inputs=(
+        NetworkPolicy,
+        CiliumNetworkPolicy,
+        CiliumClusterwideNetworkPolicy,
+        Flow,
+        CiliumEvent,
+        Message,
+        Service,
+        Endpoints,
+        DnsLookup,
+        DialFailure,
+        HttpExchange,
+    ),
+    needs=(
+        Flow,
+        CiliumEvent,
+        NetworkPolicy,
+        CiliumNetworkPolicy,
+        CiliumClusterwideNetworkPolicy,
+    ),
+    rivals=(
+        "egress-policy-missing-dns-allow",
+        "named-port-ambiguous-across-pods",
+        "egress-policy-excludes-nodelocaldns-address",
+    ),
+    check=check,
+)

@@ -1,0 +1,56 @@
+"""What the rules of a policy name, in either API: networks, ports, entities, selectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from deadhop.model.observed.kube import KubeObject, listing, mapping, mappings
+from deadhop.snapshot.fqdn_policy import rules
+
+_PEERS = {"egress": "to", "ingress": "from"}
+
+
+def policy_rules(policy: KubeObject, direction: str) -> Iterator[dict[str, Any]]:
+    """The rules of one direction of a NetworkPolicy or a Cilium policy."""
+    if policy.kind == "NetworkPolicy":
+        yield from mappings(policy.spec, direction)
+    else:
+        yield from rules(policy, direction)
+
+
+def peer_keys(rule: dict[str, Any], direction: str, *suffixes: str) -> Iterator[Any]:
+    """The items below ``toX``/``fromX`` of a Cilium rule, for each suffix ``X``."""
+    for suffix in suffixes:
+        yield from listing(rule, f"{_PEERS[direction]}{suffix}")
+
+
+def cidrs(rule: dict[str, Any], direction: str) -> list[str]:
+    """The networks that a rule lists."""
+    found = [str(c) for c in peer_keys(rule, direction, "CIDR")]
+    found += [str(c.get("cidr")) for c in peer_keys(rule, direction, "CIDRSet") if isinstance(c, dict)]
+    found += [
+        str(mapping(p, "ipBlock").get("cidr")) for p in mappings(rule, _PEERS[direction]) if "ipBlock" in p
+    ]
+    return [c for c in found if "/" in c]
+
+
+def selecting(rule: dict[str, Any], direction: str) -> list[dict[str, Any]]:
+    """The pod, namespace and endpoint selectors of a rule."""
+    found = [p for p in mappings(rule, _PEERS[direction]) if "podSelector" in p or "namespaceSelector" in p]
+    return found + [e for e in peer_keys(rule, direction, "Endpoints") if isinstance(e, dict)]
+
+
+def entities(rule: dict[str, Any], direction: str) -> list[str]:
+    return [str(e) for e in peer_keys(rule, direction, "Entities")]
+
+
+def rule_ports(rule: dict[str, Any]) -> list[str]:
+    """The ports of a rule, numbers or names, as text."""
+    items = mappings(rule, "toPorts")
+    inner = [p for item in items for p in mappings(item, "ports")] if items else mappings(rule, "ports")
+    return [str(p["port"]) for p in inner if "port" in p]
+
+
+def all_rules(policies: Iterable[KubeObject], direction: str) -> list[tuple[KubeObject, dict[str, Any]]]:
+    return [(policy, rule) for policy in policies for rule in policy_rules(policy, direction)]
