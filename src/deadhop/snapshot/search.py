@@ -137,6 +137,8 @@ def tried(
 def counted(query: DnsQuery) -> int | None:
     """How many addresses a logged answer holds, from its size: an empty one adds nothing to the question, each record
     its name, ten bytes and the address. None where the size fits neither (a SOA, aliases, an error)."""
+    if query.answers is not None:
+        return query.answers
     if (
         query.rcode != "NOERROR"
         or query.answer_size is None

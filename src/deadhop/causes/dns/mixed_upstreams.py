@@ -24,7 +24,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from deadhop.hops.dns.upstreams import NODE_RESOLVERS, forwards, kind, upstreams
+from deadhop.hops.dns.upstreams import forwards, kind, serves, upstreams
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.dns import CorefileText, DnsLookup, DnsQuery, ResolvConf
 from deadhop.model.observed.http import DialFailure
@@ -50,7 +50,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         unique = tuple(dict.fromkeys(addresses))
         if len(unique) < 2:
             continue
-        kinds = {_serves(a) for a in unique}
+        kinds = {serves(a) for a in unique}
         mixed = len(kinds) > 1
         apart = _disagree(view.of(DnsLookup), unique)
         if not mixed and not apart and not changing:
@@ -82,11 +82,6 @@ def _kube_dns(config: ConfigMap) -> tuple[str, ...]:
 def _pods(resolv: ResolvConf) -> bool:
     """Whether a resolv.conf is a pod's: it has the cluster's search domains."""
     return any(".svc." in f".{s}." for s in resolv.search)
-
-
-def _serves(address: str) -> str:
-    """What data an address can serve: everyone's, or a site's own."""
-    return "provider" if address in NODE_RESOLVERS else "public" if kind(address) == "public" else "site"
 
 
 def _changing(records: list[DnsQuery | DnsLookup]) -> tuple[list[Record], list[Record]]:

@@ -77,6 +77,12 @@ def kind(address: str) -> str:
     return "public" if ip.is_global and host not in NODE_RESOLVERS else "private"
 
 
+def serves(address: str) -> str:
+    """What data a resolver can serve by its address: ``public`` (everyone's), ``provider`` (a cloud's), ``site``."""
+    host = host_port(address)[0]
+    return "provider" if host in NODE_RESOLVERS else "public" if kind(host) == "public" else "site"
+
+
 def upstreams(
     found: Iterable[Forward], resolv: Iterable[ResolvConf]
 ) -> list[tuple[Forward, tuple[str, ...]]]:

@@ -20,7 +20,8 @@ class DnsQuery(Record, frozen=True, kw_only=True):
     """One query as a server logged it (CoreDNS ``log``). Sizes in bytes, ``duration`` in seconds.
 
     ``rcode`` is empty where the server logged no answer (``- -``). ``count`` is how often the same line
-    (client, question, rcode, transport) was seen where a long log was folded.
+    (client, question, rcode, transport) was seen where a long log was folded; ``answers`` the number of addresses
+    where the log names them.
     """
 
     client: str
@@ -37,6 +38,7 @@ class DnsQuery(Record, frozen=True, kw_only=True):
     duration: float | None = None
     server: str = ""
     count: int = 1
+    answers: int | None = None
 
 
 class DnsServerError(Record, frozen=True, kw_only=True):
