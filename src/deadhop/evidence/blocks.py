@@ -19,9 +19,13 @@ _ITEM = re.compile(r"^\s*-(\s|$)")
 _LOG = re.compile(r"^\s*(\d{4}-\d\d-\d\d[T ]|\[\w+\]\s|[A-Z][a-z]{2} +\d+ \d\d:|\d\d:\d\d:\d\d)")
 
 
+#: Go's errors begin with a package's name, which may look like a key: "http: server gave HTTP response to …".
+_GO_ERROR = re.compile(r"^\s*(?:http|tls|address): [A-Za-z]+ [A-Za-z]+ ")
+
+
 def yaml_starts(line: str) -> bool:
     """Whether a line is the beginning of a manifest or of a well-known part of one."""
-    return _STARTS.match(line) is not None
+    return _STARTS.match(line) is not None and not _GO_ERROR.match(line)
 
 
 def yaml_maybe(text: list[str], i: int) -> bool:

@@ -21,6 +21,7 @@ Go crypto/tls X509KeyPair; OpenSSL PEM_read_bio (no start line); Envoy SDS (Fail
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
@@ -31,19 +32,18 @@ from deadhop.snapshot.said import said
 
 SLUG = "tls-secret-malformed-key"
 
+PEM = re.compile(r"[Ff]ailed to load (?:incomplete )?(?:private key|certificate)|NO_START_LINE|PEM routines")
+
 
 def check(view: View) -> Iterator[Hypothesis]:
-    broken = [
-        m
-        for m in said(view.of(Message), "secret-malformed", "certificate-unreadable")
-        if "No such file" not in m.text
-    ]
+    rejected = [m for m in said(view.of(Message), "xds-rejected") if PEM.search(m.text)]
+    loaded = said(view.of(Message), "secret-malformed", "certificate-unreadable")
+    broken = [m for m in (*loaded, *rejected) if "No such file" not in m.text]
     absent = said(view.of(Message), "secret-not-found")
     closed: list[Record] = [
         e for e in view.of(HttpExchange) if e.error in ("tls", "reset", "empty", "certificate")
     ]
     closed += said(view.of(Message), "no-peer-certificate", "default-certificate")
-    rejected = [m for m in said(view.of(Message), "xds-rejected") if "ecret" in m.field("type")]
     if not broken:
         return
     yield Hypothesis(
@@ -52,7 +52,6 @@ def check(view: View) -> Iterator[Hypothesis]:
         checks=(
             shown("the proxy cannot load the key or certificate", broken, weight=2.1, required=True, decide="kubectl -n NAMESPACE get secret NAME -o jsonpath='{.data.tls\\.key}' | base64 -d | openssl pkey -noout -check"),
             shown("the handshake ends without the certificate", closed, weight=0.5),
-            shown("the proxy rejects the secret's update", rejected, weight=0.6),
             judged("the secret is found", False if absent else None, absent, weight=1.0),
         ),
         explains=("the secret's name and namespace are right",),

@@ -61,6 +61,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         for m in said(view.of(Message), "tls-error", "envoy-body")
         if "WRONG_VERSION_NUMBER" in m.text.upper()
     ]
+    records += [m for m in said(view.of(Message), "access") if m.field("request").startswith("\\x16\\x03")]
     if not records:
         return
     ports = {e.port for e in records if isinstance(e, HttpExchange)}

@@ -34,6 +34,9 @@ from deadhop.snapshot.said import said
 
 SLUG = "proxy-config-push-stale-or-rejected"
 
+MALFORMED = re.compile(
+    r"[Ff]ailed to load (?:incomplete )?(?:private key|certificate)|NO_START_LINE|PEM routines"
+)
 RESERVED = re.compile(r"duplicate address '[\d.]+[:_]150\d\d'")
 
 
@@ -50,10 +53,12 @@ def check(view: View) -> Iterator[Hypothesis]:
     rejected = [
         m
         for m in said(view.of(Message), "xds-rejected", "listener-filter-chains-clash")
-        if not RESERVED.search(m.text)
+        if not RESERVED.search(m.text) and not MALFORMED.search(m.text)
     ]
     rejected += [
-        m for m in said(view.of(Message), "listener-duplicate-address") if not RESERVED.search(m.text)
+        m
+        for m in said(view.of(Message), "listener-duplicate-address")
+        if not RESERVED.search(m.text) and not MALFORMED.search(m.text)
     ]
     rejected += [
         m

@@ -25,17 +25,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
-from deadhop.model.observed.http import DialFailure
+from deadhop.model.observed.http import DialFailure, LocalReply
 from deadhop.model.observed.kernel import MartianSource
 from deadhop.model.observed.kube import Pod, ProbeFailure, Service
+from deadhop.model.observed.message import Message
+from deadhop.model.record import Record
 
 SLUG = "app-not-listening"
+#: Probe ports of mesh proxies: a refusal there is about the proxy.
+SIDECAR_PORTS = (15020, 15021, 4191)
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 
 def check(view: View) -> Iterator[Hypothesis]:
     services = {s.cluster_ip for s in view.of(Service) if s.cluster_ip}
     pods = {p.ip: p for p in view.of(Pod) if p.ip}
+    yield from _loopback(view)
     for probe in view.of(ProbeFailure):
+        if probe.port in SIDECAR_PORTS:
+            continue
         refused = probe.error == "refused"
         answered = [m for m in view.of(MartianSource) if m.src == probe.ip]
         others = [p for p in view.of(ProbeFailure) if p.ip == probe.ip and p.error != "refused"]
@@ -67,6 +75,30 @@ def check(view: View) -> Iterator[Hypothesis]:
             )
 
 
+def _loopback(view: View) -> Iterator[Hypothesis]:
+    bound = [m for m in view.of(Message) if m.kind == "listening" and m.field("address") in LOOPBACK]
+    wide = [
+        m for m in view.of(Message) if m.kind == "listening" and m.field("address") in ("0.0.0.0", "::", "*")
+    ]
+    refused: list[Record] = [d for d in view.of(DialFailure) if d.error == "refused"]
+    refused += [p for p in view.of(ProbeFailure) if p.error == "refused"]
+    refused += [r for r in view.of(LocalReply) if "refused" in r.transport_failure.lower()]
+    if bound and refused:
+        port = int(bound[0].field("port")) if bound[0].field("port").isdigit() else None
+        yield Hypothesis(
+            subject=f"the process on {bound[0].field('address')}:{port}",
+            title=f"The process listens on {bound[0].field('address')} only, so the pod's own address refuses connections.",
+            checks=(
+                shown("the process is bound to the loopback address", bound, weight=1.7, required=True),
+                shown("connections from outside the pod are refused", refused, weight=0.8, required=True),
+                judged("it does not listen on every address as well", False if wide else None, wide, weight=1.5, required=bool(wide)),
+            ),
+            explains=("inside the pod the call to localhost works",),
+            fixes=_fixes(port),
+            prior=-1.2,
+        )  # fmt: skip
+
+
 def _fixes(port: int | None) -> tuple[Fix, ...]:
     return (
         Fix(
@@ -80,8 +112,8 @@ CAUSE = Cause(
     slug=SLUG,
     family="service",
     title="No process in the pod listens on the port and address that the connection or the probe uses.",
-    inputs=(ProbeFailure, DialFailure, Pod, Service, MartianSource),
-    needs=(ProbeFailure, DialFailure),
+    inputs=(ProbeFailure, DialFailure, Pod, Service, MartianSource, Message, LocalReply),
+    needs=(ProbeFailure, DialFailure, Message),
     rivals=("service-targetport-mismatch", "kubelet-probe-blocked-by-strict-mtls"),
     check=check,
 )

@@ -22,10 +22,11 @@ _SENT = re.compile(r"^> (?P<name>[\w-]+): ?(?P<value>.*)$")
 _STATUS = re.compile(r"^(?:<\s*)?\s*HTTP/(?P<v>[\d.]+) (?P<status>\d{3})(?: (?P<text>.*))?$")
 _HEADER = re.compile(r"^(?:<\s*|\s{2,})?(?P<name>[A-Za-z][\w-]*):\s?(?P<value>.*)$")
 _ERROR = re.compile(r"^(?:\*\s*)?curl: \((?P<code>\d+)\)\s*(?P<text>.*)$")
+_EXIT = re.compile(r"^command terminated with (?:non-zero )?exit code:? ?(?:.* )?(?P<code>\d+)\s*$")
 _WGET_ERROR = re.compile(r"^wget: (?P<text>.*)$")
 _INFO = re.compile(r"^[*{}] |^\* |^[{}] \[|^\s*% Total|^\s*\d+\s+\d+\s+\d+|^  0\s")
 _START = re.compile(
-    r"^\*\s+(?:Trying|Connected|Host |Could not|Closing|Immediate|Rebuilt|About to|TCP_NODELAY|Added)|^\*?\s*Trying [0-9a-fA-F.:\[\]]+|^> (?:GET|POST|PUT|HEAD|DELETE|PATCH|OPTIONS) |^(?:<\s*)?\s*HTTP/[\d.]+ \d{3}|^(?:\* )?curl: \(\d+\)|^wget: "
+    r"^\*\s+(?:Trying|Connected|Host |Could not|Closing|Immediate|Rebuilt|About to|TCP_NODELAY|Added)|^\*?\s*Trying [0-9a-fA-F.:\[\]]+|^> (?:GET|POST|PUT|HEAD|DELETE|PATCH|OPTIONS) |^(?:<\s*)?\s*HTTP/[\d.]+ \d{3}|^(?:\* )?curl: \(\d+\)|^wget: |^command terminated with (?:non-zero )?exit code"
 )
 
 #: curl's exit codes that say how the connection died (curl(1), EXIT CODES).
@@ -150,6 +151,11 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             error_text = match["text"]
             error = CODES.get(code, "other")
             error = next((name for words, name in _WORDS if words.lower() in error_text.lower()), error)
+            i += 1
+            seen = True
+            break
+        elif (match := _EXIT.match(line)) and context.ran("curl") and int(match["code"]) in CODES:
+            error, error_text = error or CODES[int(match["code"])], error_text or line
             i += 1
             seen = True
             break

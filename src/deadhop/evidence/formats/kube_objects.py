@@ -43,6 +43,7 @@ _GIVEAWAY: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"hosts", "resolution"}), "ServiceEntry"),
     (frozenset({"hosts", "location"}), "ServiceEntry"),
     (frozenset({"backendRefs"}), "HTTPRoute"),
+    (frozenset({"initContainers"}), "Pod"),
     (frozenset({"containers"}), "Pod"),
     (frozenset({"hostNetwork"}), "Pod"),
     (frozenset({"dnsPolicy"}), "Pod"),
@@ -66,6 +67,25 @@ def _match(value: Any) -> bool:
     return bool(_guess(value))
 
 
+#: Prefixes of annotations that only one kind has.
+_ANNOTATED = (
+    (("service.beta.kubernetes.io/", "service.kubernetes.io/", "konghq.com/protocol", "cloud.google.com/neg", "traefik.ingress.kubernetes.io/service"), "Service"),
+    (("nginx.ingress.kubernetes.io/", "ingress.kubernetes.io/", "alb.ingress.kubernetes.io/", "kubernetes.io/ingress.class", "haproxy.org/", "cert-manager.io/cluster-issuer"), "Ingress"),
+    (("config.linkerd.io/", "traffic.sidecar.istio.io/", "proxy.istio.io/", "sidecar.istio.io/"), "Pod"),
+)  # fmt: skip
+
+
+def _annotations(value: dict[str, Any]) -> dict[str, Any]:
+    """The annotations of a piece: under ``metadata``, under ``annotations``, or standing alone."""
+    told = _dict(value, "metadata", "annotations") or _dict(value, "annotations") or value
+    return {str(k): v for k, v in told.items() if "/" in str(k)}
+
+
+def _annotated(value: dict[str, Any]) -> str:
+    keys = _annotations(value)
+    return next((kind for prefixes, kind in _ANNOTATED if any(k.startswith(prefixes) for k in keys)), "")
+
+
 def _guess(value: dict[str, Any]) -> str:
     spec = value.get("spec") if isinstance(value.get("spec"), dict) else value
     assert isinstance(spec, dict)
@@ -85,7 +105,7 @@ def _guess(value: dict[str, Any]) -> str:
         and all(isinstance(p, dict) and "port" in p and ("targetPort" in p or "protocol" in p) for p in ports)
     ):
         return "Service"
-    return ""
+    return _annotated(value) if "spec" not in value else ""
 
 
 def _read(value: Any, locate: Locate, context: Context) -> Iterable[Record]:
@@ -127,6 +147,9 @@ def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
         yield Problem(source=locate(), kind="damaged", text="not an object")
         return
     kind = text(value.get("kind")) or _guess(value)
+    if not value.get("kind") and "metadata" not in value and (told := _annotations(value)):
+        rest = {k: v for k, v in value.items() if k != "annotations" and "/" not in str(k)}
+        value = {**rest, "metadata": {"annotations": told}}
     if not value.get("kind") and not isinstance(value.get("spec"), dict):
         value = (
             {

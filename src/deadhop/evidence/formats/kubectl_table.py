@@ -31,6 +31,9 @@ def _columns(header: str) -> list[tuple[str, int]]:
 
 
 def _cells(columns: list[tuple[str, int]], line: str) -> dict[str, str]:
+    words = line.split()
+    if len(words) == len(columns):
+        return {name: word for (name, _at), word in zip(columns, words, strict=True)}
     cells: dict[str, str] = {}
     for k, (name, at) in enumerate(columns):
         end = columns[k + 1][1] if k + 1 < len(columns) else None

@@ -48,7 +48,7 @@ _KINDS = tuple(
     )
 )  # fmt: skip
 _ACCESS = re.compile(
-    r"^\S*?(?P<client>[\da-fA-F.:]{3,45})(?:, [\d., ]+)? - (?:\[[^\]]*\] - )?\S+ \[(?P<time>[^\]]+)\] \"(?P<request>[^\"]*)\" (?P<status>\d{3}) (?P<bytes>\d+|-)(?: \"(?P<referer>[^\"]*)\" \"(?P<agent>[^\"]*)\")?(?P<rest>.*)$"
+    r"^\S*?(?P<client>[\da-fA-FxX*.:]{3,45})(?:, [\d., ]+)? - (?:\[[^\]]*\] - )?\S+ \[(?P<time>[^\]]+)\] \"(?P<request>[^\"]*)\" (?P<status>\d{3}) (?P<bytes>\d+|-)(?: \"(?P<referer>[^\"]*)\" \"(?P<agent>[^\"]*)\")?(?P<rest>.*)$"
 )
 _REST = re.compile(
     r"(?P<length>\d+) (?P<seconds>[\d.]+) \[(?P<backend>[^\]]*)\] \[[^\]]*\] (?P<upstream>[\d.:, a-fA-F\[\]-]+?) (?P<sent>[\d, -]+?) (?P<took>[\d., -]+?) (?P<upstream_status>[\d, -]+?)(?: \w+)?$"

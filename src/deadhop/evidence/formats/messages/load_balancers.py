@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
+from deadhop.evidence.format import Context, Locate, ValueFormat
 from deadhop.evidence.formats.messages import catalogue, entry
+from deadhop.model.observed.message import Message
+from deadhop.model.record import Record
 
 _AWS = "aws elbv2 describe-target-health, describe-target-group-attributes"
 
@@ -20,3 +26,18 @@ FORMAT = catalogue(
     ),
     priority=33,
 )  # fmt: skip
+
+
+def _match(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("localEndpoints"), int)
+
+
+def _read(value: Any, locate: Locate, context: Context) -> Iterable[Record]:
+    yield Message(
+        source=locate(), where=context.where, emitter="kube-proxy", kind="health-check-nodes",
+        fields=(("count", str(value["localEndpoints"])),), text=str(value)[:200],
+    )  # fmt: skip
+
+
+#: What kube-proxy answers on a Service's health check port (pkg/proxy/healthcheck/service_health.go).
+FORMATS = (ValueFormat("kube-proxy-health", _match, _read, priority=12),)
