@@ -7,8 +7,9 @@ sends more without setting TC. The client reads a part of the answer and reports
 
 How to tell it from its neighbours
 ----------------------------------
-The logged answer is larger than the logged buffer, or the client complains about the message and not about time. Where
-the server logs an overflow while unpacking, its upstream is at fault. An answer that is lost on the way times out.
+The answer on the wire is larger than the query allowed, or the client complains about the message and not about time.
+The size in CoreDNS' log proves nothing: it is counted before compression. Where the server logs an overflow while
+unpacking, its upstream is at fault. An answer that is lost on the way times out.
 
 Fix
 ---
@@ -16,7 +17,8 @@ Use a server release that truncates to the client's buffer and sets TC; until th
 
 References
 ----------
-RFC 1035 section 4.2.1, RFC 6891 section 6.2.3; CoreDNS plugin/bufsize and request.Scrub; Go net (512 bytes before EDNS).
+RFC 1035 section 4.2.1, RFC 6891 section 6.2.3; CoreDNS plugin/log (rsize is Msg.Len before Scrub; 1.12 logged
+1562 for an answer of 462 bytes), plugin/bufsize; Go net (512 bytes before EDNS).
 """
 
 from __future__ import annotations
@@ -27,14 +29,13 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.dns import DnsLookup, DnsQuery, DnsServerError
 from deadhop.model.observed.http import DialFailure
 from deadhop.model.observed.packets import CapturedPacket
-from deadhop.model.record import Record
 
 SLUG = "dns-udp-response-exceeds-client-bufsize"
 PLAIN = 512
 
 
 def check(view: View) -> Iterator[Hypothesis]:
-    large: list[Record] = [
+    logged = [
         q
         for q in view.of(DnsQuery)
         if q.transport == "udp"
@@ -42,7 +43,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         and "tc" not in q.flags
         and (q.answer_size or 0) > max(PLAIN, q.bufsize or 0)
     ]
-    large += _captured(view.of(CapturedPacket))
+    large = _captured(view.of(CapturedPacket))
     unread = [
         *(k for k in view.of(DnsLookup) if k.status == "PARSE-ERROR"),
         *(d for d in view.of(DialFailure) if d.error == "lookup-parse"),
@@ -50,16 +51,17 @@ def check(view: View) -> Iterator[Hypothesis]:
     overflow = [e for e in view.of(DnsServerError) if e.error == "overflow"]
     if not large and not unread:
         return
-    name = next((q.qname for q in large if isinstance(q, DnsQuery)), "") or next(
-        (k.qname for k in view.of(DnsLookup) if k.status == "PARSE-ERROR"), ""
+    name = next((k.qname for k in view.of(DnsLookup) if k.status == "PARSE-ERROR"), "") or next(
+        (p.dns.qname for p in large if p.dns), ""
     )
     yield Hypothesis(
         subject=name or "UDP answers",
         title=f"The DNS server's UDP answer{' for ' + name if name else ''} is larger than the client takes, without TC.",
         checks=(
             shown("a UDP answer exceeds what its client announced, or a client cannot parse the answer", [*large, *unread], weight=1.5, required=True, decide="kubectl -n kube-system logs -l k8s-app=kube-dns | grep udp"),
-            shown("the answer is larger than the client's buffer and not truncated", large, weight=1.2, decide=f"dig +noedns +ignore {name or 'NAME'}"),
+            shown("the answer on the wire is larger than the client's buffer and not truncated", large, weight=1.2, decide=f"dig +noedns +ignore {name or 'NAME'}"),
             shown("the client cannot parse it", unread, weight=0.8),
+            shown("the server built an answer above the buffer (its log counts before compression)", [q for q in logged if q.qname.rstrip(".") == name.rstrip(".")], weight=0.3),
             judged("the server itself can read what it passes on", False if overflow else None, overflow, weight=1.2, required=bool(overflow)),
         ),
         explains=("simple resolvers fail for names with long answers, while dig works",),
@@ -68,7 +70,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     )  # fmt: skip
 
 
-def _captured(packets: list[CapturedPacket]) -> list[Record]:
+def _captured(packets: list[CapturedPacket]) -> list[CapturedPacket]:
     """Answers above 512 bytes, not truncated, to a query without EDNS."""
     plain = {
         (p.src, p.sport, p.dns.id) for p in packets if p.dns and not p.dns.response and p.dns.edns is False
@@ -90,7 +92,7 @@ CAUSE = Cause(
     family="dns",
     title="A UDP answer exceeds the buffer that the client announced, so the client cannot parse it.",
     inputs=(DnsQuery, CapturedPacket, DnsLookup, DialFailure, DnsServerError),
-    needs=(DnsQuery, CapturedPacket, DnsLookup, DialFailure),
+    needs=(CapturedPacket, DnsLookup, DialFailure),
     rivals=(
         "upstream-dns-oversize-udp-without-tc",
         "path-mtu-drops-df-udp-dns-response",
