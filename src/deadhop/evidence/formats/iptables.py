@@ -73,7 +73,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
                 break
             if not _rule(table, match, lines, i):
                 break
-        elif _HEADER.match(line) or re.match(r"^\s*(?:COMMIT|#.*|\.{3}|…)\s*$", line):
+        elif _HEADER.match(line) or re.match(r"^\s*(?:COMMIT|#(?! ?Warning: ).*|\.{3}|…)\s*$", line):
             if i == start and not _HEADER.match(line):
                 break
         elif match := _ROW.match(line):
