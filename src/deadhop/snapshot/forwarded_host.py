@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from deadhop.model.observed.http import NginxProxy
-from deadhop.model.observed.kube import KubeObject, listing, mapping, mappings
+from deadhop.model.observed.kube import Ingress, KubeObject, listing, mapping, mappings
 from deadhop.model.observed.policy import CiliumOption
 from deadhop.model.observed.shell import CommandRun
 from deadhop.model.record import Record
@@ -49,3 +49,11 @@ def auth_proxies(
         r for r in runs if any(a.startswith(("--upstream=http", "-upstream=http")) and service_name(host_of(a.partition("=")[2])) for a in r.argv) and "pass-host-header=false" not in r.line
     ]  # fmt: skip
     return [*found, *told]
+
+
+def keeps_host(ingress: Ingress) -> bool:
+    """Whether ingress-nginx passes on Host for this Ingress: it does unless ``upstream-vhost`` says otherwise."""
+    keys = [str(k) for k in ingress.annotations]
+    return any(k.startswith("nginx.ingress.kubernetes.io/") for k in keys) and not any(
+        k.endswith("/upstream-vhost") for k in keys
+    )

@@ -73,9 +73,10 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     lost = [a for a in strayed if a.status in (404, 421)]
     misdirected = [e for e in view.of(HttpExchange) if e.status == 421]
+    unknown = [e for e in view.of(HttpExchange) if e.status == 404 and "envoy" in e.header("server").lower()]
     h2 = [a for a in view.of(EnvoyAccess) if a.protocol.startswith("HTTP/2") and a not in strayed]
     records: list[Record] = [g for rows in (shared or listeners).values() for g, _h in rows]
-    if not (shared or lost or (listeners and (h2 or misdirected or strayed)) or misdirected):
+    if not (shared or lost or (listeners and (h2 or misdirected or strayed or unknown)) or misdirected):
         return
     yield Hypothesis(
         subject=f"certificate {next(iter(shared or listeners))}" if shared or listeners else "a shared certificate",
@@ -83,6 +84,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         checks=(
             judged("several listeners or gateways use one certificate, or a request's host differs from its connection's", True, [*records, *lost] or misdirected, weight=1.7 if shared or lost else 1.2, required=True, decide="kubectl get gateway -A -o yaml | grep -E 'credentialName|hosts|certificateRefs' -A2"),
             shown("the connection's SNI is another host than the request's", lost if records else strayed, weight=0.0 if not (lost if records else strayed) else 1.0, decide="kubectl -n istio-system logs deploy/istio-ingressgateway | grep ' 404 NR '   # requested_server_name against authority"),
+            shown("a host is answered 404 by the gateway", unknown, weight=0.3),
             shown("requests come over HTTP/2", h2, weight=0.4),
         ),
         explains=("curl and a private window work, as they open a new connection",),

@@ -46,7 +46,15 @@ def check(view: View) -> Iterator[Hypothesis]:
         for m in said(view.of(Message), "IST0101", "IST0161")
         if re.search(r"credential|secret", m.text, re.I)
     ]
-    refused = said(view.of(Message), "ref-not-permitted")
+    refused: list[Record] = [*said(view.of(Message), "ref-not-permitted")]
+    refused += [
+        g
+        for g in view.of(Gateway)
+        for x in mappings(g.raw, "status", "listeners")
+        if any(
+            c.get("reason") in ("RefNotPermitted", "InvalidCertificateRef") for c in mappings(x, "conditions")
+        )
+    ]
     wanted: list[tuple[str, str, KubeObject]] = []
     for ingress in view.of(Ingress):
         wanted += [

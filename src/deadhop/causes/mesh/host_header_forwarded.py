@@ -33,6 +33,7 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.finding import Check
 from deadhop.model.observed.http import HttpExchange, HttpRequestDump, LocalReply, NginxProxy
 from deadhop.model.observed.kube import (
+    Ingress,
     KubeObject,
     Namespace,
     PeerAuthentication,
@@ -45,7 +46,7 @@ from deadhop.model.observed.message import Message
 from deadhop.model.observed.policy import CiliumOption
 from deadhop.model.observed.shell import CommandRun
 from deadhop.model.record import Record
-from deadhop.snapshot.forwarded_host import auth_proxies, passes_host
+from deadhop.snapshot.forwarded_host import auth_proxies, keeps_host, passes_host
 from deadhop.snapshot.names import same_service, service_name
 from deadhop.snapshot.said import public
 
@@ -77,6 +78,10 @@ def check(view: View) -> Iterator[Hypothesis]:
             view.of(CommandRun),
         ),
     ]
+    ended = [r for r in view.of(LocalReply) if r.reset_reason == "connection termination"]
+    unrouted = [a for a in view.of(EnvoyAccess) if "NR" in a.flags]
+    if ended or unrouted:
+        forwarding += [i for i in view.of(Ingress) if keeps_host(i)]
     if forwarding:
         yield _from_proxy(view, forwarding)
 
@@ -283,7 +288,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="mesh",
     title="An intermediate proxy forwards the original Host, and the mesh routes by Host.",
-    inputs=(HttpRequestDump, EnvoyAccess, HttpExchange, LocalReply, Service, PeerAuthentication, NginxProxy, KubeObject, Workload, Pod, Namespace, Message, CiliumOption, CommandRun),
+    inputs=(HttpRequestDump, EnvoyAccess, HttpExchange, LocalReply, Service, PeerAuthentication, NginxProxy, KubeObject, Ingress, Workload, Pod, Namespace, Message, CiliumOption, CommandRun),
     needs=(HttpRequestDump, EnvoyAccess, HttpExchange, NginxProxy, Workload, Pod, KubeObject, CiliumOption, CommandRun),
     rivals=(
         "service-port-mismatch", "plaintext-to-strict-mtls", "destinationrule-drops-mtls-under-strict", "service-selector-matches-no-pods",

@@ -31,7 +31,9 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.http import DialFailure, HttpExchange, HttpRequestDump, LocalReply
 from deadhop.model.observed.kube import PeerAuthentication, Pod, mappings
 from deadhop.model.observed.mesh import EnvoyAccess
+from deadhop.model.observed.message import Message
 from deadhop.snapshot.names import same_service
+from deadhop.snapshot.said import said
 
 SLUG = "plaintext-to-strict-mtls"
 CLOSED = ("reset", "empty")
@@ -59,6 +61,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     closed = [
         *(e for e in view.of(HttpExchange) if e.error in CLOSED),
         *(d for d in view.of(DialFailure) if d.error in CLOSED),
+        *said(view.of(Message), "upstream-reset", "upstream-closed-early"),
     ]
     passed = [a for a in view.of(EnvoyAccess) if a.cluster == "PassthroughCluster"]
     foreign = [
@@ -127,7 +130,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="mesh",
     title="A caller without mesh TLS sends plain text to a workload that accepts only mutual TLS.",
-    inputs=(EnvoyAccess, HttpExchange, DialFailure, LocalReply, HttpRequestDump, PeerAuthentication, Pod),
+    inputs=(EnvoyAccess, HttpExchange, DialFailure, LocalReply, HttpRequestDump, PeerAuthentication, Pod, Message),
     needs=(EnvoyAccess, PeerAuthentication, LocalReply),
     rivals=("host-header-forwarded-breaks-mesh-routing", "pod-ip-call-bypasses-mtls-under-strict", "destinationrule-drops-mtls-under-strict", "kubelet-probe-blocked-by-strict-mtls"),
     check=check,

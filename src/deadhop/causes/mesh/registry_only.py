@@ -61,7 +61,10 @@ def check(view: View) -> Iterator[Hypothesis]:
         e
         for e in view.of(HttpExchange)
         if (e.status == 502 and "envoy" in e.header("server").lower() and not e.body)
-        or (e.error in ("tls", "reset", "empty") and e.url.startswith("https"))
+        or (
+            e.error in ("tls", "reset", "empty")
+            and (e.url.startswith("https") or "SSL_ERROR_SYSCALL" in e.error_text)
+        )
     ]
     failed += [d for d in view.of(DialFailure) if d.error in ("reset", "tls")]
     entries = view.of(ServiceEntry)

@@ -22,18 +22,22 @@ net/ipv4/tcp_ipv4.c tcp_v4_send_reset; skb_drop_reason NO_SOCKET.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+from deadhop.evidence.fields import host_port
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
-from deadhop.model.observed.http import DialFailure, LocalReply
+from deadhop.model.observed.http import DialFailure, HttpExchange, LocalReply
 from deadhop.model.observed.kernel import MartianSource
 from deadhop.model.observed.kube import Pod, ProbeFailure, Service
+from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.message import Message
 from deadhop.model.record import Record
 
 SLUG = "app-not-listening"
 #: Probe ports of mesh proxies: a refusal there is about the proxy.
 SIDECAR_PORTS = (15020, 15021, 4191)
+REFUSED = re.compile(r"_111|: 111|[Cc]onnection[_ ]refused")
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 
@@ -41,6 +45,21 @@ def check(view: View) -> Iterator[Hypothesis]:
     services = {s.cluster_ip for s in view.of(Service) if s.cluster_ip}
     pods = {p.ip: p for p in view.of(Pod) if p.ip}
     yield from _loopback(view)
+    inner = [
+        a
+        for a in view.of(EnvoyAccess)
+        if a.inbound and "UF" in a.flags and REFUSED.search(a.details + a.transport_failure)
+    ]
+    if inner:
+        yield Hypothesis(
+            subject=inner[0].upstream_host or inner[0].cluster,
+            title=f"The pod's own sidecar is refused by the application at {inner[0].upstream_host or 'its port'}: nothing listens there.",
+            checks=(
+                shown("the server's sidecar is refused by the application's port", inner, weight=2.0, required=True, decide="kubectl exec POD -- ss -ltn"),
+            ),
+            fixes=_fixes(host_port(inner[0].upstream_host)[1]),
+            prior=-1.2,
+        )  # fmt: skip
     for probe in view.of(ProbeFailure):
         if probe.port in SIDECAR_PORTS:
             continue
@@ -82,6 +101,7 @@ def _loopback(view: View) -> Iterator[Hypothesis]:
     ]
     refused: list[Record] = [d for d in view.of(DialFailure) if d.error == "refused"]
     refused += [p for p in view.of(ProbeFailure) if p.error == "refused"]
+    refused += [e for e in view.of(HttpExchange) if e.error == "refused"]
     refused += [r for r in view.of(LocalReply) if "refused" in r.transport_failure.lower()]
     if bound and refused:
         port = int(bound[0].field("port")) if bound[0].field("port").isdigit() else None
@@ -112,8 +132,18 @@ CAUSE = Cause(
     slug=SLUG,
     family="service",
     title="No process in the pod listens on the port and address that the connection or the probe uses.",
-    inputs=(ProbeFailure, DialFailure, Pod, Service, MartianSource, Message, LocalReply),
-    needs=(ProbeFailure, DialFailure, Message),
+    inputs=(
+        ProbeFailure,
+        DialFailure,
+        Pod,
+        Service,
+        MartianSource,
+        Message,
+        LocalReply,
+        EnvoyAccess,
+        HttpExchange,
+    ),
+    needs=(ProbeFailure, DialFailure, Message, EnvoyAccess),
     rivals=("service-targetport-mismatch", "kubelet-probe-blocked-by-strict-mtls"),
     check=check,
 )

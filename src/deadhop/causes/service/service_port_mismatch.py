@@ -28,9 +28,18 @@ from deadhop.evidence.fields import integer, is_ip
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.finding import Check
 from deadhop.model.observed.http import DialFailure, HttpExchange, LocalReply
-from deadhop.model.observed.kube import Endpoints, HTTPRoute, Ingress, Service, mapping, mappings
+from deadhop.model.observed.kube import (
+    Endpoints,
+    HTTPRoute,
+    Ingress,
+    Service,
+    VirtualService,
+    mapping,
+    mappings,
+)
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.record import Record
+from deadhop.snapshot.istio import destinations
 from deadhop.snapshot.names import service_name
 from deadhop.snapshot.replies import replies, with_flag
 
@@ -101,6 +110,11 @@ def _callers(view: View) -> Iterator[tuple[Record, str, int]]:
                 if port := integer(str(backend.get("port", ""))):
                     namespace = backend.get("namespace") or route.namespace or "default"
                     yield route, f"{backend.get('name')}.{namespace}.svc.cluster.local", port
+    for virtual in view.of(VirtualService):
+        for to in destinations(virtual):
+            if to.port and (name := service_name(to.host)):
+                space = name.namespace or virtual.namespace or "default"
+                yield virtual, f"{name.service}.{space}.svc.cluster.local", to.port
     for ingress in view.of(Ingress):
         for rule in mappings(ingress.spec, "rules"):
             for path in mappings(rule, "http", "paths"):
@@ -146,8 +160,18 @@ CAUSE = Cause(
     slug=SLUG,
     family="service",
     title="The port that is dialled or referenced is not one that the Service exposes.",
-    inputs=(Service, Endpoints, HttpExchange, DialFailure, LocalReply, EnvoyAccess, HTTPRoute, Ingress),
-    needs=(HttpExchange, DialFailure, LocalReply, HTTPRoute, Ingress),
+    inputs=(
+        Service,
+        Endpoints,
+        HttpExchange,
+        DialFailure,
+        LocalReply,
+        EnvoyAccess,
+        HTTPRoute,
+        Ingress,
+        VirtualService,
+    ),
+    needs=(HttpExchange, DialFailure, LocalReply, HTTPRoute, Ingress, VirtualService),
     rivals=("service-targetport-mismatch", "service-selector-matches-no-pods", "app-not-listening"),
     check=check,
 )

@@ -28,7 +28,9 @@ from deadhop.model.finding import Check
 from deadhop.model.observed.http import HttpExchange, LocalReply
 from deadhop.model.observed.kube import Endpoints, Pod, Service
 from deadhop.model.observed.mesh import EnvoyAccess
+from deadhop.model.observed.message import Message
 from deadhop.snapshot.replies import Reply, replies, with_flag, without_flag
+from deadhop.snapshot.said import said
 
 SLUG = "service-selector-matches-no-pods"
 
@@ -48,6 +50,10 @@ def check(view: View) -> Iterator[Hypothesis]:
         near = [p for p in pods if wanted & set(p.labels) or p.name.startswith(service.name)]
         if none is not None or (near and not matching):
             yield _hypothesis(service, none, near, matching, answers)
+    told = said(view.of(Message), "no-active-endpoint", "no-live-upstreams")
+    named = [m for m in told if m.kind == "no-active-endpoint"]
+    if named and not any(e.ready or e.not_ready for e in view.of(Endpoints)):
+        yield _told(named, [p for p in view.of(Pod) if p.ready and p.ready[0] == 0])
     if not view.of(Service) and answers:
         yield _from_answers(answers)
 
@@ -71,6 +77,20 @@ def _hypothesis(
     )  # fmt: skip
 
 
+def _told(messages: list[Message], unready: list[Pod]) -> Hypothesis:
+    """An ingress controller that finds a Service without an endpoint."""
+    return Hypothesis(
+        subject=f"Service {messages[0].field('service')}",
+        title=f"Service {messages[0].field('service')} has no endpoint: its selector matches no ready pod.",
+        checks=(
+            shown("the ingress controller finds no active endpoint", messages, weight=1.7, required=True),
+            judged("its pods are not merely unready", False if unready else None, unready, weight=1.0, decide="kubectl get pods --show-labels; kubectl get svc NAME -o jsonpath='{.spec.selector}'"),
+        ),
+        explains=("the Service has an address and nobody behind it",),
+        prior=-1.3,
+    )  # fmt: skip
+
+
 def _from_answers(answers: list[Reply]) -> Hypothesis:
     without = without_flag(answers, "UH")
     found = with_flag(answers, "UH")
@@ -89,8 +109,8 @@ CAUSE = Cause(
     slug=SLUG,
     family="service",
     title="The Service's selector matches no ready pod, so it has no endpoints.",
-    inputs=(Service, Endpoints, Pod, LocalReply, EnvoyAccess, HttpExchange),
-    needs=(Service, Endpoints, LocalReply, EnvoyAccess),
+    inputs=(Service, Endpoints, Pod, LocalReply, EnvoyAccess, HttpExchange, Message),
+    needs=(Service, Endpoints, LocalReply, EnvoyAccess, Message),
     rivals=("service-port-mismatch", "service-targetport-mismatch", "app-not-listening"),
     check=check,
 )

@@ -8,7 +8,7 @@ from deadhop.evidence import prompt
 from deadhop.evidence.fields import integer, is_ip
 from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.evidence.formats.probes import probe_failure
-from deadhop.model.observed.kube import Endpoints, Event, KubeObject, Pod, Service, ServicePort
+from deadhop.model.observed.kube import Endpoints, Event, KubeObject, Pod, Secret, Service, ServicePort
 from deadhop.model.record import Record
 
 _HEADER = re.compile(
@@ -120,6 +120,12 @@ def _row(lines: Lines, i: int, line: str, columns: list[tuple[str, int]], namesp
     if {"REASON", "MESSAGE"} <= names:
         return _event(source_line=line, lines=lines, i=i, cells=cells, namespace=namespace)
     if "NAME" in names and re.fullmatch(r"[\w./:-]+", cells.get("NAME", "")) and not prompt.parse(line):
+        if "DATA" in names and cells.get("TYPE", "").startswith(
+            ("kubernetes.io/", "Opaque", "istio.io/", "helm.sh/")
+        ):
+            return Secret(
+                source=source, kind="Secret", name=cells["NAME"], namespace=cells.get("NAMESPACE", namespace)
+            )
         kind = "Node" if "ROLES" in names else "Resource"
         return KubeObject(
             source=source,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import urlsplit
 
+from deadhop.evidence.fields import is_ip
 from deadhop.evidence.format import Context, LineFormat, Lines
-from deadhop.model.observed.http import ErrorPage, LocalReply
+from deadhop.model.envoy_flags import RESET_STATUS
+from deadhop.model.observed.http import ErrorPage, HttpExchange, LocalReply
 from deadhop.model.record import Record, Source
 
 _ENVOY = re.compile(
@@ -14,6 +17,11 @@ _ENVOY = re.compile(
 _OTHER = re.compile(
     r"^\W{0,2}(?P<text>no healthy upstream|upstream request timeout|RBAC: access denied|local_rate_limited|Upgrade Required|fault filter abort|Jwt is missing|Jwt verification fails|Access denied)\W{0,3}$"
 )
+#: The status of the bodies that are no 503 (envoy filters of these names).
+STATUS = {
+    "RBAC: access denied": 403, "upstream request timeout": 504, "local_rate_limited": 429, "Upgrade Required": 426,
+    "Jwt is missing": 401, "Jwt verification fails": 401, "Access denied": 403,
+}  # fmt: skip
 _PAGE = re.compile(r"(?:<title>|<h1>)\s*(?P<status>[45]\d\d) (?P<text>[^<]+?)\s*</(?:title|h1)>", re.I)
 _SERVER = re.compile(
     r"<center>\s*(?P<server>nginx|openresty|Apache|cloudflare|awselb)[^<]*</center>|<address>(?P<apache>Apache)",
@@ -33,9 +41,31 @@ def body_record(line: str, source: Source, where: str = "") -> Record | None:
     return None
 
 
+def _session(record: Record, lines: Lines, i: int, context: Context) -> list[Record]:
+    """The client's session that printed nothing but this body: the command stands right above it."""
+    command = context.command
+    if not (
+        command
+        and isinstance(record, LocalReply)
+        and context.ran("curl")
+        and command.source.line == lines.source(i).line - 1
+    ):
+        return []
+    try:
+        words = list(command.argv[1:])
+        url = next((w for w in words if "://" in w), "")
+        host = next((w.partition(":")[2].strip() for w in words if w.lower().startswith("host:")), "")
+        parts = urlsplit(url)
+        name, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        return []
+    status = STATUS.get(record.text, RESET_STATUS.get(record.reset_reason, 503))
+    return [HttpExchange(source=record.source, where=context.where, url=url, host=host or name, dialled=name if is_ip(name) else "", port=port, status=status, body=record.text)]  # fmt: skip
+
+
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     if record := body_record(lines.text[i], lines.source(i), context.where):
-        return i + 1, [record]
+        return i + 1, [*_session(record, lines, i, context), record]
     match = _PAGE.search(lines.text[i])
     if not match:
         return i, []
