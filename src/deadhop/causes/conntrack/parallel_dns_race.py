@@ -27,9 +27,8 @@ import math
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
-from deadhop.model.net import Sysctl
 from deadhop.model.observed.dns import DnsLookup, DnsQuery, ResolvConf
-from deadhop.model.observed.http import DialFailure
+from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.kernel import Counter
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.packets import CapturedPacket
@@ -40,6 +39,7 @@ SLUG = "conntrack-race-on-parallel-udp-dns"
 SAME_MOMENT = 0.002
 SOON = 2.0
 TIMEOUTS = (2.5, 5.0, 10.0, 15.0)
+LOOKUPS = ("namelookup", "nslookup", "dig", "getent", "host")
 COUNTERS = ("conntrack_insert_failed", "node_nf_conntrack_stat_insert_failed")
 
 
@@ -47,11 +47,12 @@ def check(view: View) -> Iterator[Hypothesis]:
     lost = _pairs(view.of(CapturedPacket))
     counted = [c for c in view.of(Counter) if c.value > 0 and c.name in COUNTERS]
     zero = [c for c in view.of(Counter) if c.value == 0 and c.name in COUNTERS]
+    stuck = [h for h in view.of(HttpExchange) if h.error == "timeout"]
     slow = [
         e
         for e in view.of(Elapsed)
         if any(0 <= e.seconds - t < 0.8 for t in TIMEOUTS)
-        and e.what in ("", "namelookup", "nslookup", "dig", "getent", "curl", "host", "wget", "ping", "total")
+        and (e.what in LOOKUPS or (not e.what and not stuck))
     ]
     waited = [d for d in view.of(DialFailure) if d.error == "lookup-timeout"]
     dead = [*(k for k in view.of(DnsLookup) if k.status in ("TIMEOUT", "UNREACHABLE"))]
@@ -120,7 +121,17 @@ CAUSE = Cause(
     slug=SLUG,
     family="conntrack",
     title="Parallel DNS queries of one UDP socket race in connection tracking, and one is lost.",
-    inputs=(CapturedPacket, Counter, Elapsed, DialFailure, DnsLookup, DnsQuery, Message, ResolvConf, Sysctl),
+    inputs=(
+        CapturedPacket,
+        Counter,
+        Elapsed,
+        DialFailure,
+        DnsLookup,
+        DnsQuery,
+        Message,
+        ResolvConf,
+        HttpExchange,
+    ),
     needs=(CapturedPacket, Counter, Elapsed),
     rivals=(
         "conntrack-table-full",

@@ -30,7 +30,14 @@ from deadhop.model.observed.dns import DnsLookup
 from deadhop.model.observed.http import DialFailure
 from deadhop.model.observed.kube import Endpoints, Pod, Service
 from deadhop.model.observed.message import Message
-from deadhop.snapshot.tracked import UDP, live_addresses, service_addresses, translated, unreplied
+from deadhop.snapshot.tracked import (
+    UDP,
+    live_addresses,
+    looks_like_service,
+    service_addresses,
+    translated,
+    unreplied,
+)
 
 SLUG = "stale-udp-conntrack-to-removed-endpoint"
 
@@ -64,7 +71,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             judged("an unreplied UDP entry translates a Service address, or the proxy could not delete the entries of a removed backend", not only, only or rows, weight=1.1, required=True, decide=f"conntrack -L -p udp -d {vip or 'SERVICE-IP'}"),
             shown("its target is no endpoint any more", stale, weight=1.6, decide="kubectl get endpointslices -A -o wide"),
             shown("the proxy failed to delete the entries of a removed backend", failed, weight=1.2, decide="kubectl -n kube-system logs -l k8s-app=kube-proxy | grep -i conntrack"),
-            shown("the entry's destination is a Service address", [e for e in entries if e.original[1] in known and e not in fresh], weight=0.5),
+            shown("the entry's destination is a Service address", [e for e in entries if (e.original[1] in known or looks_like_service(e.original[1], e.original[3])) and e not in fresh], weight=0.5),
             shown("its clients get no answer", lost, weight=0.4),
         ),
         explains=("only clients that reuse one socket fail, and only until they restart",),

@@ -49,6 +49,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         for e in view.of(ConntrackEntry)
         if e.proto == UDP and unreplied(e) and not translated(e) and e.original[1] not in pods
         and kind(e.original[1]) == "private" and e.original[3] < 32768
+        and (e.original[1] in known or e.original[1].split(".")[:2] != e.original[0].split(".")[:2])
     ]  # fmt: skip
     likely = [e for e in plain if e.original[1] in known or looks_like_service(e.original[1], e.original[3])]
     moved = [e for e in view.of(ConntrackEntry) if e.proto == UDP and unreplied(e) and translated(e)]

@@ -26,13 +26,13 @@ from collections.abc import Iterator
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.dns import DnsLookup, DnsQuery
 from deadhop.model.observed.http import DialFailure
-from deadhop.model.observed.kube import Endpoints, Pod
+from deadhop.model.observed.kube import Endpoints, KubeObject, Pod
 from deadhop.model.observed.packets import CapturedPacket, SkbTrace
 from deadhop.model.observed.policy import Flow
 from deadhop.model.record import Record
 
 SLUG = "dns-server-unreachable"
-DNS_NAMES = ("kube-dns", "coredns", "rke2-coredns", "dns-default")
+DNS_NAMES = ("kube-dns", "coredns", "rke2-coredns", "dns-default", "node-local-dns", "nodelocaldns")
 
 
 def check(view: View) -> Iterator[Hypothesis]:
@@ -60,7 +60,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         or (d.resolver and d.error == "refused")
     ]
     empty = [e for e in view.of(Endpoints) if e.service in DNS_NAMES and not e.ready]
-    down = [
+    down: list[KubeObject] = [
         p
         for p in view.of(Pod)
         if any(p.name.startswith(n) for n in DNS_NAMES) and p.ready is not None and p.ready[0] == 0
@@ -76,6 +76,14 @@ def check(view: View) -> Iterator[Hypothesis]:
         and p.icmp.code == 3
         and (p.icmp.quoted is None or p.icmp.quoted.dport == 53)
     ]
+    refused += [r for r in lost if r.status == "UNREACHABLE" and not r.server.startswith("127.")]
+    down += [
+        o
+        for o in view.of(KubeObject)
+        if o.name in DNS_NAMES and str((o.raw.get("cells") or {}).get("READY", "")).startswith("0/")
+    ]
+    silent = {r.transport for r in lost if r.status == "TIMEOUT"}
+    alike = lost if {"tcp"} < silent and not answered else []
     denied = [f for f in view.of(Flow) if f.denied and f.dst.port == 53]
     if not (lost or dials or empty or down or refused or answered or delivered):
         return
@@ -94,7 +102,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             judged("lookups get no answer at all", True if lost or dials or refused else None, [*lost, *dials, *refused], weight=0.8, required=True),
             judged("nothing is answered or delivered", False if answered or delivered else None, (answered or delivered)[:4], weight=1.0, required=bool(answered or delivered)),
             judged("the queries are not denied by policy", False if denied else None, denied, weight=1.0, required=bool(denied)),
-            shown("the DNS service has no ready endpoint, or nothing listens there", [*empty, *down, *refused], weight=2.2, required=True, decide="kubectl -n kube-system get pods,endpointslices -l k8s-app=kube-dns -o wide"),
+            shown("the DNS service has no ready endpoint, nothing listens there, or every transport fails alike", [*empty, *down, *refused, *alike], weight=2.2 if empty or down or refused else 1.2, required=True, decide="kubectl -n kube-system get pods,endpointslices -l k8s-app=kube-dns -o wide"),
         ),
         explains=("every name fails alike, small answers included",),
         fixes=(Fix(title="Bring the DNS servers back", artifact="kubectl -n kube-system rollout status deployment/coredns\nkubectl -n kube-system logs -l k8s-app=kube-dns --tail=50\n"),),
@@ -106,7 +114,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="dns",
     title="No DNS server runs, is ready or listens at the address that clients ask.",
-    inputs=(DnsLookup, DnsQuery, DialFailure, Endpoints, Pod, CapturedPacket, SkbTrace, Flow),
+    inputs=(DnsLookup, DnsQuery, DialFailure, Endpoints, KubeObject, Pod, CapturedPacket, SkbTrace, Flow),
     needs=(DnsLookup, DnsQuery, DialFailure, CapturedPacket, SkbTrace, Flow),
     rivals=(
         "egress-policy-missing-dns-allow",

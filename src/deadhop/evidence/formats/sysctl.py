@@ -43,7 +43,9 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             else ""
         )
         reading = command.program == "sysctl" and "-w" not in command.argv
-        proc = next((a for a in command.argv[1:] if a.startswith("/proc/sys/")), "")
+        files = [a for a in command.argv[1:] if a.startswith("/proc/sys/")]
+        nth = lines.first + i - command.source.line - 1
+        proc = files[nth] if 0 <= nth < len(files) else next(iter(files), "")
         if proc and _VALUE.match(text[i]) and command.program in ("cat", "head", "tail"):
             key = normal(
                 proc.removeprefix("/proc/sys/").replace("/", "\0").replace(".", "/").replace("\0", ".")
