@@ -83,7 +83,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         title="Hosts of several listeners share a certificate: browsers send requests for the second host on the first one's HTTP/2 connection.",
         checks=(
             judged("several listeners or gateways use one certificate, or a request's host differs from its connection's", True, [*records, *lost] or misdirected, weight=1.7 if shared or lost else 1.2, required=True, decide="kubectl get gateway -A -o yaml | grep -E 'credentialName|hosts|certificateRefs' -A2"),
-            shown("the connection's SNI is another host than the request's", lost if records else strayed, weight=0.0 if not (lost if records else strayed) else 1.0, decide="kubectl -n istio-system logs deploy/istio-ingressgateway | grep ' 404 NR '   # requested_server_name against authority"),
+            shown("the connection's SNI is another host than the request's", lost if records else strayed, weight=1.0, decide="kubectl -n istio-system logs deploy/istio-ingressgateway | grep ' 404 NR '   # requested_server_name against authority"),
             shown("a host is answered 404 by the gateway", unknown, weight=0.3),
             shown("requests come over HTTP/2", h2, weight=0.4),
         ),

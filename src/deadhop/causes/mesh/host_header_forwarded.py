@@ -90,6 +90,8 @@ def _foreign(line: EnvoyAccess) -> bool:
     host = line.authority
     if not host or is_ip(host.rpartition(":")[0] or host) or is_ip(host):
         return False
+    if (line.sni and line.sni == host.rpartition(":")[0]) or line.sni == host or line.flags & {"UF"}:
+        return False  # a gateway's own host without a route; an address that refuses or does not answer
     dialled = line.upstream_host or line.downstream_local
     lost = (line.cluster in PASSTHROUGH and not public(dialled)) or (
         "NR" in line.flags and "route_not_found" in line.details

@@ -48,7 +48,7 @@ DATABASES = {
     61616: "tcp",
 }
 GRPC_PORTS = (50051, 50052)
-SUFFIX = re.compile(r"[-_.](http|http2|grpc|https|tcp)$|^(http|grpc|http2|tcp)[_.\d]*[_.]", re.I)
+SUFFIX = re.compile(r"[-_.](http|http2|grpc)$|^(http|grpc|http2)[_.\d]*[_.]", re.I)
 
 
 def check(view: View) -> Iterator[Hypothesis]:

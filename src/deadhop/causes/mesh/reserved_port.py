@@ -59,7 +59,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         title="A Service uses a port that the sidecar reserves: the generated listener collides and the proxy rejects the update.",
         checks=(
             shown("a Service declares a reserved port, or the listener update is a duplicate on one", [*taken, *clashes], weight=2.0, required=True, decide="kubectl get svc -A -o wide | grep -E '15(000|001|006|020|021|090)'"),
-            shown("the proxy rejects listener updates", [*elsewhere, *rejected, *(clashes if taken else [])][:4] if taken or rejected else [], weight=0.0 if not (rejected or elsewhere) else 0.9),
+            shown("the proxy rejects listener updates", [*elsewhere, *rejected, *(clashes if taken else [])][:4] if taken or rejected else [], weight=0.9),
         ),
         explains=("new pods stay unready, old pods keep an earlier configuration", "the control plane logs a negative acknowledgement"),
         fixes=(Fix(title="Move the Service to another port", artifact="kubectl -n NAMESPACE edit service NAME   # spec.ports[].port outside 15000-15090\n"),),

@@ -103,6 +103,8 @@ def _loopback(view: View) -> Iterator[Hypothesis]:
     refused += [p for p in view.of(ProbeFailure) if p.error == "refused"]
     refused += [e for e in view.of(HttpExchange) if e.error == "refused"]
     refused += [r for r in view.of(LocalReply) if "refused" in r.transport_failure.lower()]
+    dialled = {str(p) for r in refused if (p := getattr(r, "port", None))}
+    bound = [m for m in bound if not dialled or m.field("port") in dialled]
     if bound and refused:
         port = int(bound[0].field("port")) if bound[0].field("port").isdigit() else None
         yield Hypothesis(

@@ -12,6 +12,7 @@ from typing import Any
 from deadhop.evidence import safe_yaml
 from deadhop.evidence.fields import integer, rfc3339
 from deadhop.evidence.format import Context, Locate, ValueFormat
+from deadhop.evidence.formats.nginx_conf import snippet
 from deadhop.model.observed.dns import CorefileText
 from deadhop.model.observed.kube import (
     CLASS_OF_KIND,
@@ -180,6 +181,10 @@ def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
         yield Secret(**{**common, "raw": value})
         return
     yield build(common, value) if build else CLASS_OF_KIND.get(kind, KubeObject)(**common)
+    if kind == "Ingress":
+        for key, told in _dict(meta, "annotations").items():
+            if str(key).endswith("-snippet") and isinstance(told, str):
+                yield from snippet(told, locate())
     if kind == "ConfigMap":
         yield from _config_map(common, value, locate)
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+import msgspec
+
 from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.model.observed.http import NginxProxy
-from deadhop.model.record import Record
+from deadhop.model.record import Record, Source
 
 _BLOCK = re.compile(
     r"^(?P<name>http|stream|server|upstream|location|if|map|events)\b\s*(?P<rest>[^{;]*)\{\s*(?P<more>.*)$"
@@ -40,7 +42,8 @@ class _Level:
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     text = lines.text
     start = end = i
-    stack = [_Level(first=i)]
+    base = _Level(first=i)
+    stack = [base]
     upstreams: dict[str, list[str]] = {}
     found: list[tuple[list[_Level], int]] = []
     blank = 0
@@ -79,8 +82,11 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         if stack[-1].passed:
             found.append((list(stack), end - 1))
         stack.pop()
-    if end == start or not (found or upstreams):
+    bare = _bare(lines, start, end, base, context) if not (found or upstreams) else []
+    if end == start or not (found or upstreams or bare):
         return start, []
+    if bare:
+        return end, bare
     records = [_record(lines, levels, last, upstreams, context) for levels, last in found]
     if not records:
         records = [
@@ -94,6 +100,24 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             if servers
         ]
     return (end, list(records)) if records else (start, [])
+
+
+def _bare(lines: Lines, start: int, end: int, base: _Level, context: Context) -> list[Record]:
+    """Header settings that stand alone, as in an annotation's snippet."""
+    if not base.headers:
+        return []
+    return [NginxProxy(source=lines.source(start, end - 1), where=context.where, headers=tuple(base.headers), settings=tuple(base.settings))]  # fmt: skip
+
+
+def snippet(text: str, source: Source) -> list[NginxProxy]:
+    """What a snippet of configuration (an annotation of ingress-nginx) says, all with one source."""
+    lines = Lines(source.file, text.split("\n"), source.line or 1)
+    i, found = 0, []
+    while i < len(lines.text):
+        after, records = _read(lines, i, Context(source.file)) if _START.search(lines.text[i]) else (i, [])
+        found += [msgspec.structs.replace(r, source=source) for r in records if isinstance(r, NginxProxy)]
+        i = max(after, i + 1)
+    return found
 
 
 def _apply(level: _Level, name: str, value: str, i: int, upstreams: dict[str, list[str]]) -> None:
