@@ -135,8 +135,8 @@ def tried(
 
 
 def counted(query: DnsQuery) -> int | None:
-    """How many addresses a logged answer holds, from its size: an empty one adds nothing to the question, each record
-    its name, ten bytes and the address. None where the size fits neither (a SOA, aliases, an error)."""
+    """How many addresses a logged answer holds, from its size, which the log counts before compression: an empty one
+    adds nothing to the question, each record its name, ten bytes and the address. None where the size fits neither (a SOA, aliases, an error)."""
     if query.answers is not None:
         return query.answers
     if (
@@ -149,11 +149,8 @@ def counted(query: DnsQuery) -> int | None:
     more = query.answer_size - query.size
     if more == 0:
         return 0
-    data = 14 if query.qtype == "A" else 26
-    for name in (len(query.qname) + 2, 2):
-        if more > 0 and more % (name + data) == 0:
-            return more // (name + data)
-    return None
+    record = len(query.qname) + 2 + (14 if query.qtype == "A" else 26)
+    return more // record if more > 0 and more % record == 0 else None
 
 
 def asked_absolute(every: Iterable[Tried], base: str) -> list[Tried]:

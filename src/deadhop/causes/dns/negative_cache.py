@@ -69,6 +69,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         if _denial(d.option("denial")) in range(6)
     ]
     names = {name for name, rows in asked.items() if rows in turned} | set(dials)
+    names |= {k.qname for k in view.of(DnsLookup) if k.status == "NXDOMAIN" and _PEER.match(k.qname)}
     ready = [
         *(
             e
@@ -77,7 +78,14 @@ def check(view: View) -> Iterator[Hypothesis]:
         ),
         *(p for p in view.of(Pod) if p.name and any(n.startswith(p.name + ".") for n in names)),
     ]
-    gone = [*before, *(fading if (ready or partial) else same if caches and not short else [])]
+    denied = [
+        k
+        for k in view.of(DnsLookup)
+        if k.status == "NXDOMAIN"
+        and _PEER.match(k.qname)
+        and any(len(e.ready) > 1 and f".{e.service}." in f".{k.qname}." for e in view.of(Endpoints))
+    ]
+    gone = [*before, *denied, *(fading if (ready or partial) else same if caches and not short else [])]
     if not gone:
         return
     name = next((r.qname for r in before if isinstance(r, (DnsQuery, DnsLookup))), "") or next(
