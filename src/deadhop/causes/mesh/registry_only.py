@@ -31,6 +31,7 @@ from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.policy import CiliumOption
 from deadhop.model.observed.shell import CommandRun
 from deadhop.model.record import Record
+from deadhop.snapshot.said import public
 
 SLUG = "registry-only-no-serviceentry"
 
@@ -43,6 +44,11 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     holes += [
         c for c in view.of(Counter) if "BlackHoleCluster" in c.name and "upstream" in c.name and c.value > 0
+    ]
+    holes += [
+        a
+        for a in view.of(EnvoyAccess)
+        if "UH" in a.flags and not a.cluster and not a.upstream_host and public(a.downstream_local)
     ]
     modes: list[Record] = [
         o for o in view.of(CiliumOption) if o.key.endswith("outboundTrafficPolicy.mode") and o.value == MODE

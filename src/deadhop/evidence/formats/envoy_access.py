@@ -49,6 +49,9 @@ def _line(lines: Lines, i: int, context: Context, match: re.Match[str]) -> Envoy
     if plain >= 2:
         fields["termination"] = values[1]
     at = plain
+    # Istio 1.4 to 1.6 put the policy check's status, quoted, before the quoted failure reason.
+    if at + 2 < len(tokens) and tokens[at][1] and tokens[at + 1][1] and not tokens[at + 2][1]:
+        at += 1
     if at < len(tokens) and tokens[at][1] and (at + 1 >= len(tokens) or not tokens[at + 1][1]):
         fields["transport"] = values[at]
         at += 1

@@ -73,9 +73,15 @@ def _service(common: dict[str, Any], fields: dict[str, list[str]], first: dict[s
     selector = first.get("Selector", "")
     chosen = tuple((p.partition("=")[0], p.partition("=")[2]) for p in selector.split(",") if "=" in p)
     cluster_ip = first.get("IP", "")
+    policy = {
+        "externalTrafficPolicy": first.get("External Traffic Policy"),
+        "internalTrafficPolicy": first.get("Internal Traffic Policy"),
+    }
+    said = {key: value for key, value in policy.items() if value}
     records: list[Record] = [
         Service(
             **common,
+            raw={"spec": said} if said else {},
             kind="Service",
             type=first.get("Type", ""),
             cluster_ip=cluster_ip if is_ip(cluster_ip) or cluster_ip == "None" else "",
