@@ -39,7 +39,8 @@ def check(view: View) -> Iterator[Hypothesis]:
     sessions = [
         e
         for e in view.of(HttpExchange)
-        if e.error == "unreachable" and any(_global(w) for w in (e.dialled, *e.error_text.split()))
+        if "unreachable" in (e.error, *e.error_text.lower().split())
+        and any(_global(w) for w in (e.dialled, *e.error_text.split()))
     ]
     answered = [k for k in view.of(DnsLookup) if any(a.type == "AAAA" and _global(a.data) for a in k.answers)]
     over4 = [
@@ -58,7 +59,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         else []
     )
     failed = [*refused, *sessions]
-    timed_out = waiting if answered or len(waiting) > 1 else []
+    six = [r for r in view.of(Route) if r.family == 6]
+    timed_out = waiting if answered or len(waiting) > 1 or (six and not routes) else []
     if not failed and not blind and not timed_out:
         return
     address = next((d.ip for d in (*refused, *waiting)), "") or "an IPv6 address"
@@ -69,6 +71,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             shown("a dial to a global IPv6 address finds no route, or no answer", [*failed, *blind, *timed_out], weight=1.9 if failed else 1.0 if blind else 0.8, required=True, decide="ip -6 route get 2001:4860:4860::8888"),
             shown("the address was handed out as AAAA", answered, weight=1.0, decide="dig AAAA NAME"),
             shown("the same host works over IPv4", over4, weight=0.7, decide="curl -4 -sv https://NAME/"),
+            shown("the routes that are listed hold no IPv6 default", [] if routes else six, weight=0.8),
             shown("several dials to IPv6 addresses fail", failed[1:], weight=0.4),
         ),
         contradictions=tuple(f"{r.source}: there is an IPv6 default route" for r in routes[:1] if not only_local),
@@ -80,7 +83,7 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 def _global(text: str) -> bool:
     """Whether a text is an IPv6 address of the global unicast range (2000::/3)."""
-    text = text.strip("[](),;").partition("%")[0]
+    text = text.strip("[](),;:").partition("%")[0]
     if text.count(":") < 2:
         return False
     for candidate in (text, text.rpartition(":")[0]):

@@ -85,8 +85,9 @@ def check(view: View) -> Iterator[Hypothesis]:
         and not any(".svc." in s for s in r.search)
     ]
     good = [k for k in view.of(DnsLookup) if k.answers and _cluster_name(k.qname, services)]
+    files_below = [r for r in files if failed and any(_under(label, r) for label in labels)]
     pods = [r for r in view.of(ResolvConf) if any(in_cluster(s) for s in r.search)]
-    hostly: list[Record] = [*plain, *(labels if below else [])]
+    hostly: list[Record] = [*plain, *(labels if below or files_below else [])]
     if not hostly and not away and not cared:
         return
     against = [*(cared if not plain else []), *(own if not hostly else [])]

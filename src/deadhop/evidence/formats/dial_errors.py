@@ -35,6 +35,7 @@ _KERBEROS = re.compile(
 _CERT = re.compile(
     r"(?P<what>x509: [^\"]+|certificate (?:verify failed|signed by unknown authority|is valid for[^\"]*|has expired[^\"]*)|Peer's certificate issuer has been marked as not trusted|SSL certificate problem[^\"]*|unable to get local issuer certificate)"
 )
+_HOST_NAME = re.compile(r"host(?: ?name)? [\"'](?P<name>[\w.-]+)[\"']", re.I)
 _URL = re.compile(r"https?://(?P<host>\[[^\]]+\]|[\w.-]+)(?::(?P<port>\d+))?")
 _CLASS = (
     ("no such host", "no-such-host"), ("enotfound", "no-such-host"), ("does not resolve", "no-such-host"), ("not known", "no-such-host"), ("unknown host", "no-such-host"), ("unknownhost", "no-such-host"),
@@ -140,7 +141,8 @@ def _failure(line: str) -> Parts | None:
         url = _URL.search(line)
         return url[0] if url else "", url["host"] if url else "", "", None, "tcp", "certificate", ""
     if (match := _LIBC.search(line)) and _logged(line):
-        name = match["name"] or ""
+        quoted = _HOST_NAME.search(line)
+        name = match["name"] or (quoted["name"] if quoted else "")
         return name, name, "", None, "udp", _class(match["what"]), ""
     if (match := _JAVA.search(line)) and _logged(line):
         host, port = host_port(match["to"]) if match["to"] else ("", None)
@@ -171,7 +173,10 @@ def _prose(line: str) -> bool:
 def _logged(line: str) -> bool:
     """Whether the line reads like a program's output and not like a sentence about one."""
     return bool(
-        re.search(r"^\S+: |Exception|[Ee]rror|ERR|\bE\d{4}|fatal|failed|^\s*at |\d\d:\d\d:\d\d|^\w+: ", line)
+        re.search(
+            r"^\S+: |Exception|[Ee]rror|ERR|\bE\d{4}|fatal|failed|could not translate|^\s*at |\d\d:\d\d:\d\d|^\w+: ",
+            line,
+        )
     ) and not line.endswith(("!", "?"))
 
 

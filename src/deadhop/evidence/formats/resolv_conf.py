@@ -38,7 +38,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     options: list[str] = []
     while i < len(lines.text):
         line = lines.text[i]
-        if line.lstrip().startswith(("#", ";")) and i > start:
+        if line.lstrip().startswith(("#", ";")) and i > start and not (nameservers and search):
             i += 1
             continue
         own = _own(line)
