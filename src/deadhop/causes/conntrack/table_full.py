@@ -61,7 +61,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         subject="the node's connection tracking table",
         title=f"The connection tracking table is full{f' ({count:.0f} of {most:.0f})' if full and most else ''}; packets of new flows are dropped.",
         checks=(
-            judged("the table is full: the kernel says so, or the count stands at the maximum", not room, [*logged, *bpf, *(pair if full else [])] or room, weight=2.9, required=True, decide="sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max; dmesg | grep 'table full'"),
+            judged("the table is full: the kernel says so, or the count stands at the maximum", not room, [*logged, *bpf, *(pair if full else [])] or room, weight=2.4, required=True, decide="sysctl net.netfilter.nf_conntrack_count net.netfilter.nf_conntrack_max; dmesg | grep 'table full'"),
+            shown("the count stands at the maximum, and the kernel says so too", pair if full and (logged or bpf) else [], weight=0.7),
             shown("entries were evicted early", dropped, weight=0.4),
             shown("probes and new connections fail meanwhile", failing, weight=0.4),
         ),
