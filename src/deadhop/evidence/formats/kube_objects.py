@@ -99,6 +99,8 @@ def _guess(value: dict[str, Any]) -> str:
         return "Deployment"
     if isinstance(data, dict) and isinstance(data.get("Corefile"), str):
         return "ConfigMap"
+    if any("route" in rule for rule in _list(spec.get("http"))):
+        return "VirtualService"
     ports = spec.get("ports")
     if (
         isinstance(ports, list)
