@@ -54,14 +54,18 @@ def check(view: View) -> Iterator[Hypothesis]:
     lost = [r for r in view.of(DnsLookup) if r.status == "TIMEOUT"]
     if not (fragments or dropped or gaveup or counted or whole or too_big):
         return
+    dns = [p for p in packets if p.dns or 53 in (p.sport, p.dport)] + [e for e in dropped if e.sport == 53]
+    asked = [*dns, *view.of(DnsLookup)]
+    other = [p for p in fragments if p.sport and 53 not in (p.sport, p.dport)] if not asked else []
     yield Hypothesis(
         subject="the path of large UDP DNS answers",
         title="A large UDP DNS answer travels in fragments, and not all of them arrive.",
         checks=(
-            judged("the answer travels in fragments", True if fragments or dropped or gaveup or counted else (False if whole or too_big else None), [*fragments, *dropped, *gaveup, *counted] or [*whole, *too_big], weight=0.9, required=True),
+            judged("the answer travels in fragments", True if fragments or dropped or gaveup or counted else (False if whole or too_big else None), [*fragments, *dropped, *gaveup, *counted] or [*whole, *too_big], weight=0.6, required=True),
             judged("the packet is not refused whole (fragmentation needed)", False if whole or (too_big and not fragments) else None, [*whole, *too_big], weight=1.0, required=bool(whole)),
             shown("fragments are dropped, or reassembly gives up", [*dropped, *gaveup, *counted], weight=1.9, required=True, decide="nstat -az | grep -i reasm; cilium-dbg monitor -t drop; tcpdump -nvi any 'ip[6:2] & 0x3fff != 0'"),
             shown("lookups time out", lost, weight=0.4),
+            judged("what is fragmented is DNS", True if dns else (False if other else None), dns[:2] or other, weight=0.3, required=bool(other)),
         ),
         explains=("names with few records resolve, names with many do not",),
         fixes=(
