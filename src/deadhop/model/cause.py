@@ -110,14 +110,14 @@ def shown(
     """A check that holds where there are records that show it, and is open where there are none."""
     found = tuple(records)
     return Check(
-        text=text, holds=True if found else None, weight=weight, required=required, records=found, decide=decide, inferred=inferred
+        text=text,
+        holds=True if found else None,
+        weight=weight,
+        required=required,
+        records=found,
+        decide=decide,
+        inferred=inferred,
     )
-
-
-def refuted(text: str, against: Iterable[Record], *, weight: float = 1.0, required: bool = False, decide: str = "") -> Check:
-    """A check that fails where there are records against it, and is open where there are none."""
-    found = tuple(against)
-    return Check(text=text, holds=False if found else None, weight=weight, required=required, records=found, decide=decide)
 
 
 def judged(
@@ -131,4 +131,12 @@ def judged(
     inferred: bool = False,
 ) -> Check:
     """A check with a computed answer and the records it rests on."""
-    return Check(text=text, holds=holds, weight=weight, required=required, records=tuple(records), decide=decide, inferred=inferred)
+    return Check(
+        text=text,
+        holds=holds,
+        weight=weight,
+        required=required,
+        records=tuple(records),
+        decide=decide,
+        inferred=inferred,
+    )

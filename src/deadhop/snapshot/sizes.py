@@ -30,10 +30,8 @@ def role(name: str, link: Link | None = None) -> str:
     """What a device is, by kind and name."""
     if name == "lo":
         return "loopback"
-    if (
-        (link is not None
-        and link.kind == "bridge")
-        or name.startswith(("docker", "br-", "cni0", "kube-bridge", "virbr", "cbr0", "podman"))
+    if (link is not None and link.kind == "bridge") or name.startswith(
+        ("docker", "br-", "cni0", "kube-bridge", "virbr", "cbr0", "podman")
     ):
         return "bridge"
     if name.startswith(VPN) and not name.startswith(("tunl",)):

@@ -19,6 +19,8 @@ class Answer(msgspec.Struct, frozen=True):
 class DnsQuery(Record, frozen=True, kw_only=True):
     """One query as a server logged it (CoreDNS ``log``). Sizes in bytes, ``duration`` in seconds.
 
+    ``answer_size`` is counted before compression and truncation (plugin/log), so it is no size on the wire.
+
     ``rcode`` is empty where the server logged no answer (``- -``). ``count`` is how often the same line
     (client, question, rcode, transport) was seen where a long log was folded; ``answers`` the number of addresses
     where the log names them.
