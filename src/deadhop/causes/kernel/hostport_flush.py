@@ -64,9 +64,14 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     missing = [*said(view.of(Message), "no-chain")]
     base = [r for r in every if r.chain in ("PREROUTING", "OUTPUT")]
-    gone = (service or base) and not jumps and not chains and flushed
+    declared = [
+        t for t in tables if any(c.startswith(("CNI-HOSTPORT-DNAT", "KUBE-HOSTPORTS")) for c in t.chains)
+    ]
+    gone = ((service or base) and not jumps and not chains and flushed) or (
+        declared and flushed and not jumps
+    )
     unjumped = chains and base and not jumps
-    if not (chains or service or missing) or not (flushed or unjumped or missing or chains):
+    if not (chains or service or missing or declared) or not (flushed or unjumped or missing or chains):
         return
     wanted = view.where(Pod, lambda p: "hostPort" in str(p.raw))
     yield Hypothesis(

@@ -44,10 +44,25 @@ def check(view: View) -> Iterator[Hypothesis]:
         ):
             kind = "udp" if "udp" in rule.text.split() else "tcp"
             translated.setdefault((rule.dport, kind), []).append(rule)
+    by_port: dict[tuple[str, str], list[Row]] = {}
+    for rule in rules(view.of(IptablesTable)):
+        if (
+            rule.chain in ("CNI-HOSTPORT-DNAT", "KUBE-HOSTPORTS")
+            and rule.dport
+            and not translated.get((rule.dport, "tcp"))
+            and not translated.get((rule.dport, "udp"))
+        ):
+            kind = "udp" if "udp" in rule.text.split() else "tcp"
+            by_port.setdefault((rule.dport, kind), []).append(rule._replace(to=rule.target))
+    translated |= {
+        key: found
+        for key, found in by_port.items()
+        if not any(r.dst for r in found) and all(r.target.startswith(("CNI-DN", "KUBE-HP")) for r in found)
+    }
     alive = {p.ip for p in view.of(Pod) if p.ip}
     for (port, proto), found in translated.items():
         targets = list(dict.fromkeys(r.to for r in found))
-        dead = [t for t in targets if alive and t.rsplit(":", 1)[0] not in alive]
+        dead = [t for t in targets if alive and ":" in t and t.rsplit(":", 1)[0] not in alive]
         if len(targets) < 2 and not dead:
             continue
         current = [p for p in view.of(Pod) if any(t.startswith(p.ip + ":") for t in targets) and p.ip]

@@ -28,6 +28,7 @@ from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.netfilter import IptablesTable
+from deadhop.model.observed.dns import DnsServerError
 from deadhop.model.observed.firewall import FirewallRule
 from deadhop.model.observed.http import DialFailure, HttpExchange, LocalReply
 from deadhop.model.observed.kernel import NetfilterLog
@@ -84,7 +85,11 @@ def check(view: View) -> Iterator[Hypothesis]:
         if (r.target == "REJECT" and r.chain in ("INPUT", "FORWARD", "RH-Firewall-1-INPUT"))
         or (r.drops and (r.chain.startswith(CHAINS) or "prohibited" in r.text))
     ]
-    rejecting = [r for r in rejecting if not r.dport and "no endpoints" not in r.text]
+    rejecting = [
+        r
+        for r in rejecting
+        if not r.dport and not any(w in r.text for w in ("no endpoints", "fib saddr", "rpfilter"))
+    ]
     zones = [r for r in every if r.chain.startswith(CHAINS)]
     running = said(view.of(Message), "firewall-running", "firewall-port-warning", "firewall-zone")
     routed = [
@@ -106,6 +111,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         *view.where(
             LocalReply, lambda r: "113" in r.transport_failure or "No route to host" in r.transport_failure
         ),
+        *view.where(DnsServerError, lambda e: e.error == "unreachable" or "no route to host" in e.text),
         *view.where(HttpExchange, lambda x: "o route to host" in x.error_text),
     ]
     if not (rejecting or prohibited or logged or running or routed or stopped):
@@ -133,6 +139,7 @@ CAUSE = Cause(
     family="kernel",
     title="The node's own firewall rejects or drops pod and Service traffic.",
     inputs=(
+        DnsServerError,
         IptablesTable,
         FirewallRule,
         CapturedPacket,

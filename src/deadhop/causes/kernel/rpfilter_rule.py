@@ -65,7 +65,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         subject=named,
         title=f"{named} drops packets that fail a reverse-path match, as paths through the CNI do.",
         checks=(
-            shown("a rule with a reverse-path match drops", [*(r.record for r in dropping), *logged, *switched], weight=1.7, required=True, decide="iptables-save -t mangle; iptables-save -t raw; nft list ruleset | grep -B2 -A2 fib"),
+            shown("a rule with a reverse-path match drops", [*(r.record for r in dropping), *logged, *switched], weight=1.9, required=True, decide="iptables-save -t mangle; iptables-save -t raw; nft list ruleset | grep -B2 -A2 fib"),
             judged("it counts packets", False if idle and not counted and not logged else (True if counted or logged else None), [*(r.record for r in counted), *logged], weight=1.0, required=bool(idle and not counted and not logged)),
             judged("the rp_filter sysctls are off", False if strict else (True if zero else None), strict or zero, weight=0.6, decide="sysctl -a | grep '\\.rp_filter'"),
         ),

@@ -96,7 +96,9 @@ def check(view: View) -> Iterator[Hypothesis]:
         *view.of(CiliumClusterwideNetworkPolicy),
     ]
     egress = [p for p in policies if governs_egress(p)]
-    denied: list[Flow | CiliumEvent] = [f for f in view.of(Flow) if f.denied and f.dst.port == 53]
+    denied: list[Flow | CiliumEvent] = [
+        f for f in view.of(Flow) if f.denied and f.dst.port == 53 and f.dns is None
+    ]
     denied += [
         e for e in view.of(CiliumEvent) if e.verdict == "DROPPED" and "olicy" in e.reason and e.dport == 53
     ]

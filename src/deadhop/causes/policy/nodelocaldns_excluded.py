@@ -27,9 +27,11 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.net import Address
 from deadhop.model.observed.dns import DnsLookup, ResolvConf
 from deadhop.model.observed.http import DialFailure
+from deadhop.model.observed.kernel import NetfilterLog
 from deadhop.model.observed.kube import CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, NetworkPolicy
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.policy import CiliumEvent, Flow
+from deadhop.model.record import Record
 from deadhop.snapshot.denials import judged_flows
 from deadhop.snapshot.firewall import within
 from deadhop.snapshot.policy_rules import all_rules, cidrs, entities, rule_ports, selecting
@@ -50,7 +52,14 @@ def check(view: View) -> Iterator[Hypothesis]:
         for j in judged_flows(view.of(Flow), view.of(CiliumEvent), view.of(Message))
         if j.denied and j.dst.port == 53
     ]
-    local = [j.record for j in denied if within(j.dst.ip, LOCAL)]
+    local: list[Record] = [j.record for j in denied if within(j.dst.ip, LOCAL)]
+    local += [
+        n
+        for n in view.of(NetfilterLog)
+        if n.dport == 53
+        and within(n.dst, LOCAL)
+        and any(w in n.prefix.lower() for w in ("calico", "drop", "den", "rej", "netpol", "policy"))
+    ]
     host = [j.record for j in denied if j.dst.identity in ("host",) or "node-local-dns" in j.dst.name]
     asked = [
         *view.where(ResolvConf, lambda r: any(within(n, LOCAL) for n in r.nameservers)),
@@ -106,6 +115,7 @@ CAUSE = Cause(
     family="policy",
     title="Pods ask the node-local DNS cache, which the rule for the cluster's DNS pods does not select.",
     inputs=(
+        NetfilterLog,
         NetworkPolicy,
         CiliumNetworkPolicy,
         CiliumClusterwideNetworkPolicy,
@@ -118,6 +128,7 @@ CAUSE = Cause(
         DialFailure,
     ),
     needs=(
+        NetfilterLog,
         Flow,
         CiliumEvent,
         Message,

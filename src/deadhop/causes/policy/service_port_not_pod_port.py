@@ -38,10 +38,25 @@ from deadhop.model.observed.message import Message
 from deadhop.model.observed.policy import CiliumEvent, Flow
 from deadhop.model.record import Record
 from deadhop.snapshot.denials import Judged, judged_flows
-from deadhop.snapshot.policy_rules import all_rules, rule_ports
+from deadhop.snapshot.policy_rules import all_rules, rule_ports, selecting
 
 SLUG = "egress-policy-service-port-not-pod-port"
 
+#: Service ports and the pod ports that usually stand behind them.
+USUAL = {
+    (80, 8080),
+    (80, 8000),
+    (80, 3000),
+    (80, 5000),
+    (80, 8081),
+    (443, 8443),
+    (443, 9443),
+    (443, 10250),
+    (443, 4443),
+    (53, 8053),
+    (53, 5353),
+    (53, 1053),
+}
 DNS = ("kube-dns", "coredns", "rke2-coredns-rke2-coredns", "dns-default")
 
 
@@ -53,11 +68,23 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     flows = judged_flows(view.of(Flow), view.of(CiliumEvent), view.of(Message))
     denied = [j for j in flows if j.denied and j.dst.port and not j.dst.outside]
+    guessed: dict[tuple[int, int], list[Record]] = {}
     pairs: dict[tuple[int, int], list[Record]] = {}
     for service in view.of(Service):
         for port in service.ports:
             if isinstance(port.target, int) and port.target != port.port:
                 pairs.setdefault((port.port, port.target), []).append(service)
+    by_name = {s.name: s for s in view.of(Service) if s.name and len(s.ports) == 1}
+    for row in view.of(Endpoints):
+        known = by_name.get(row.service or row.name)
+        only = known.ports[0] if known is not None and known.ports[0].target is None else None
+        if only is not None and len(row.ports) == 1 and only.port != row.ports[0]:
+            pairs.setdefault((only.port, row.ports[0]), []).append(row)
+    for policy, rule in all_rules(policies, "egress"):
+        for text in rule_ports(rule) if selecting(rule, "egress") else ():
+            for flow in denied:
+                if text.isdigit() and flow.dst.pod and (int(text), flow.dst.port) in USUAL:
+                    guessed.setdefault((int(text), flow.dst.port or 0), []).append(policy)
     backends: dict[int, list[Endpoints]] = {}
     for row in view.of(Endpoints):
         named = row.service in DNS or row.name in DNS or "kube-dns" in dict(row.labels).values()
@@ -65,6 +92,10 @@ def check(view: View) -> Iterator[Hypothesis]:
             if named and number != 53 and number not in (9153, 8080, 8181):
                 pairs.setdefault((53, number), []).append(row)
             backends.setdefault(number, []).append(row)
+    if any((view.of(Service), view.of(Endpoints))):
+        guessed = {}
+    for pair, by in guessed.items():
+        pairs.setdefault(pair, by)
     named_ports = {
         p for d in ("egress", "ingress") for _policy, rule in all_rules(policies, d) for p in rule_ports(rule)
     }
@@ -84,7 +115,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             *view.where(HttpExchange, lambda x: x.error == "timeout"),
         ]
         yield Hypothesis(
-            subject=f"port {served} and pod port {target}",
+            subject=f"port {served} and pod port {target}{' (usual)' if (served, target) in guessed else ''}",
             title=f"The rule allows the Service port {served}, and policy sees the pods' port {target}.",
             checks=(
                 shown(f"the Service's port {served} leads to the pods' port {target}", shown_by, weight=1.0, required=True, decide="kubectl get svc,endpointslices -o yaml"),

@@ -13,7 +13,7 @@ from deadhop.model.net import Address, Link
 from deadhop.model.record import Record
 
 _HEAD = re.compile(
-    r"^\s*(?:(?P<index>\d+): )?(?P<name>[^\s@:<]+)(?:@(?P<peer>[^\s:]+))?: <(?P<flags>[A-Z0-9_,-]*)> mtu (?P<mtu>\d+)(?P<rest>.*)$"
+    r"^\s*(?:\[LINK\])?(?:(?P<index>\d+): )?(?P<name>[^\s@:<\[]+)(?:@(?P<peer>[^\s:]+))?: <(?P<flags>[A-Z0-9_,-]*)> mtu (?P<mtu>\d+)(?P<rest>.*)$"
 )
 _LINK = re.compile(
     r"^\s+link/(?P<type>\S+)(?: (?P<mac>[0-9a-f:]{17}|[0-9a-fA-F.:]+))?.*?(?:link-netns(?P<idword>id)? (?P<netns>\S+))?\s*$"

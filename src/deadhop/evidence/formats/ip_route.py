@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from itertools import pairwise
 
 import msgspec
 
@@ -105,6 +106,13 @@ def _whole(argv: tuple[str, ...]) -> bool:
     return bool(argv) and argv[0] == "ip" and any(a in ("r", "ro", "route") for a in argv[1:4])
 
 
+def _table_asked(context: Context) -> str:
+    """The table of ``ip route show table N``, which its rows do not repeat."""
+    argv = context.command.argv if context.command and _whole(context.command.argv) else ()
+    table = next((b for a, b in pairwise(argv) if a == "table"), "main")
+    return table if table not in ("all", "0") else "main"
+
+
 def _words(text: str) -> dict[str, str]:
     return {m[1]: m[3] for m in _WORD.finditer(text)}
 
@@ -139,7 +147,7 @@ def _route(
         family=family,
         dst=dst,
         type=match["type"] or "unicast",
-        table=words.get("table", "main"),
+        table=words.get("table") or _table_asked(context),
         legs=tuple(legs),
         metric=integer(words.get("metric")),
         scope=words.get("scope"),

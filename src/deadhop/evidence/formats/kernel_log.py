@@ -17,7 +17,7 @@ _DESTINATION = re.compile(r"martian destination (?P<dst>[\d.]+) from (?P<src>[\d
 _HEADER = re.compile(r"ll header: (?:[0-9a-f]{8}: )?(?P<hex>(?:[0-9a-f]{2}[ :]){13}[0-9a-f]{2})")
 _NETFILTER = re.compile(r"\bIN=(?P<in>\S*) OUT=(?P<out>\S*) .*?SRC=(?P<src>\S+) DST=(?P<dst>\S+)")
 _TRACE = re.compile(r"TRACE: (?P<rule>\w+:[\w.-]+:\w+:\d*)")
-_PREFIX = re.compile(r"(?:\]|kernel:)\s*(?P<prefix>[^\[\]]*?)\s*IN=")
+_PREFIX = re.compile(r"(?:\]|kernel:|^)\s*(?P<prefix>(?:\[[A-Z][A-Za-z _-]*\])?[^\[\]]*?)\s*IN=")
 
 
 def _time(line: str, context: Context) -> float | None:

@@ -17,7 +17,8 @@ KNOWN = frozenset(
     hubble operator dnsProxy machine cluster meshConfig global proxy pilot outboundTrafficPolicy enablePolicy socketLB
     ingress ingressController controller service networkPolicy nodeinit cni eni l7Proxy envoy enableXTSocketFallback
     installNoConntrackIptablesRules enableCiliumEndpointSlice enable-endpoint-routes monitor-aggregation enable-ipv4
-    enable-node-port cluster-pool-ipv4-cidr policyAuditMode policy-audit-mode""".split()
+    enable-node-port cluster-pool-ipv4-cidr policyAuditMode policy-audit-mode
+    tofqdns-endpoint-max-ip-per-hostname tofqdns-min-ttl policy-cidr-match-mode install-no-conntrack-iptables-rules nonMasqueradeCIDRs""".split()
 )
 
 
