@@ -59,6 +59,11 @@ def check(view: View) -> Iterator[Hypothesis]:
         and a.ports
         and set(a.ports).isdisjoint(b.ports)
     ]
+    by_name = {s.name: s for s in services}
+    for a, b in shared:
+        if (left := by_name.get(a.service)) and (right := by_name.get(b.service)) and not pairs:
+            common = {p.port for p in left.ports} & {p.port for p in right.ports}
+            pairs += [(left, right, port) for port in sorted(common)]
     analyzed = said(view.of(Message), "IST0137")
     if not pairs and not analyzed:
         return

@@ -27,7 +27,7 @@ from typing import Any
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.http import DialFailure, HttpExchange, LocalReply
-from deadhop.model.observed.kube import KubeObject, Pod, Service, Workload, mapping, mappings
+from deadhop.model.observed.kube import Endpoints, KubeObject, Pod, Service, Workload, mapping, mappings
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.message import Message
 from deadhop.model.record import Record
@@ -52,6 +52,23 @@ def check(view: View) -> Iterator[Hypothesis]:
     refused += [e for e in view.of(HttpExchange) if e.error == "refused"]
     refused += [a for a in view.of(EnvoyAccess) if "UF" in a.flags]
     refused += said(view.of(Message), "upstream-connect-failed")
+    opened = {
+        m.field("port")
+        for m in listening
+        if m.field("address") not in ("127.0.0.1", "localhost", "::1", "[::1]")
+    }
+    for ends in view.of(Endpoints):
+        if ends.ready and ends.ports and opened and refused and not {str(n) for n in ends.ports} & opened:
+            yield Hypothesis(
+                subject=f"endpoints of {ends.service}",
+                title=f"The endpoints of {ends.service} carry port {ends.ports[0]}, and the pod listens on {', '.join(sorted(opened)[:3])}.",
+                checks=(
+                    shown("the endpoints' port is none that the pod listens on", [ends, *listening], weight=1.5, required=True),
+                    shown("connections are refused", refused, weight=0.8, required=True),
+                ),
+                fixes=(Fix(title="Set targetPort to the port of the process", artifact=f"kubectl edit service {ends.service}   # spec.ports[].targetPort\n"),),
+                prior=-1.2,
+            )  # fmt: skip
     for service in view.of(Service):
         if service.headless:
             continue
@@ -109,6 +126,7 @@ CAUSE = Cause(
     title="The Service's targetPort is not a port on which the pod listens.",
     inputs=(
         Service,
+        Endpoints,
         Pod,
         Workload,
         Message,
@@ -118,7 +136,7 @@ CAUSE = Cause(
         EnvoyAccess,
         KubeObject,
     ),
-    needs=(Service,),
+    needs=(Service, Endpoints),
     rivals=(
         "service-port-mismatch",
         "app-not-listening",

@@ -102,6 +102,8 @@ def _row(lines: Lines, i: int, line: str, columns: list[tuple[str, int]], namesp
     if not columns:
         return None
     cells = _cells(columns, line)
+    if "NAME" in names and (not re.fullmatch(r"[\w./:-]+", cells.get("NAME", "")) or prompt.parse(line)):
+        return None  # the table ends where a command or another output begins
     if "ENDPOINTS" in names and "ADDRESSTYPE" not in names:
         shown = cells.get("ENDPOINTS", "")
         ready_ = tuple(p.split()[0] for p in shown.split(",") if p.strip() and p.strip()[0] not in "<+")
