@@ -78,7 +78,7 @@ def send6(
     if is_multicast6(packet.dst):
         if icmp_type != 2:
             _silent(walk, "the packet was sent to a multicast group")
-        return None
+            return None
         src = 0
     if packet.src == 0 or is_multicast6(packet.src):
         _silent(walk, f"{packet.src_text} names no single sender")

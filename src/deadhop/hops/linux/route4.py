@@ -9,7 +9,6 @@ from deadhop.hops.linux.fib import SCOPE_LINK, Alias, Leg
 from deadhop.hops.linux.packet import Packet
 from deadhop.hops.linux.rules import CompiledRule, FlowKey
 from deadhop.hops.linux.saddr import select4
-from deadhop.model import ip
 from deadhop.model.protocols import ICMP
 from deadhop.model.record import Source
 
@@ -175,7 +174,3 @@ def _local_device(walk: Walk, address: int) -> str | None:
     if found.error == 0 and found.alias is not None and found.alias.type == "local" and found.leg is not None:
         return found.leg.dev
     return None
-
-
-def show4(address: int) -> str:
-    return ip.show(4, address)
