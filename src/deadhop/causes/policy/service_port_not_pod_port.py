@@ -96,6 +96,12 @@ def check(view: View) -> Iterator[Hypothesis]:
         guessed = {}
     for pair, by in guessed.items():
         pairs.setdefault(pair, by)
+    for row in view.of(Endpoints):
+        if "kube-dns" in dict(row.labels).values() or row.name in DNS:
+            listed = {e.rsplit(":", 1)[0] for e in row.ready}
+            for flow in denied:
+                if flow.dst.ip in listed and (53, flow.dst.port) in USUAL:
+                    pairs.setdefault((53, flow.dst.port or 0), []).append(row)
     named_ports = {
         p for d in ("egress", "ingress") for _policy, rule in all_rules(policies, d) for p in rule_ports(rule)
     }
