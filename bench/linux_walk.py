@@ -10,8 +10,9 @@ import itertools
 import time
 
 from deadhop.hops.linux.walk import walk_packet
-from deadhop.model.net import Address, Link, NetNamespace, NextHop, Route, Rule, Sysctl, default_rules
+from deadhop.model.net import Address, Link, NextHop, Route, Rule, Sysctl
 from deadhop.model.netfilter import NftChain, NftRule, NftRuleset, NftTable
+from deadhop.model.netns import NetNamespace, default_rules
 from deadhop.model.packet import PacketFlow
 
 DEVICES = [f"d{i}" for i in range(5)]

@@ -6,17 +6,8 @@ import pytest
 
 from deadhop.evidence.namespace import read
 from deadhop.hops.linux.walk import walk_packet
-from deadhop.model.net import (
-    Address,
-    Link,
-    Listing,
-    NetNamespace,
-    NextHop,
-    Route,
-    Sysctl,
-    assemble,
-    default_rules,
-)
+from deadhop.model.net import Address, Link, Listing, NextHop, Route, Sysctl
+from deadhop.model.netns import NetNamespace, assemble, default_rules
 from deadhop.model.packet import PacketFlow
 
 UP = ("BROADCAST", "MULTICAST", "UP", "LOWER_UP")

@@ -16,7 +16,7 @@ import pytest
 
 from deadhop.evidence.namespace import load
 from deadhop.hops.linux.walk import walk_packet
-from deadhop.model.net import NetNamespace
+from deadhop.model.netns import NetNamespace
 from deadhop.model.packet import PacketFlow
 
 ROOT = Path(__file__).resolve().parents[2]

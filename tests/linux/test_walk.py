@@ -10,19 +10,9 @@ import pytest
 from deadhop.hops import linux
 from deadhop.hops.linux.walk import walk_packet
 from deadhop.model.drop_reasons import REASONS
-from deadhop.model.net import (
-    Address,
-    Link,
-    Listing,
-    NetNamespace,
-    NextHop,
-    Route,
-    Rule,
-    Sysctl,
-    assemble,
-    default_rules,
-)
+from deadhop.model.net import Address, Link, Listing, NextHop, Route, Rule, Sysctl
 from deadhop.model.netfilter import ConntrackEntry, NftChain, NftRule, NftRuleset, NftTable
+from deadhop.model.netns import NetNamespace, assemble, default_rules
 from deadhop.model.packet import PacketAnswer, PacketFlow
 from deadhop.model.record import Record
 

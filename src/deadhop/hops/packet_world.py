@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from deadhop.model.net import NetNamespace
+from deadhop.model.netns import NetNamespace
 from deadhop.model.packet import PacketFlow
 from deadhop.model.trace import Disposition, Hop, Step, Trace
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping, Sequence
 
-from deadhop.model.net import Address, Link, Listing, NetNamespace, NextHop, Route, Sysctl, assemble
+from deadhop.model.net import Address, Link, Listing, NextHop, Route, Sysctl
+from deadhop.model.netns import NetNamespace, assemble
 from deadhop.model.record import Record
 
 #: Values of a per-device IPv4 setting that a walk asks for and nobody lists; the kernel's defaults for a router.

@@ -32,7 +32,8 @@ from deadhop.artifacts import mtu as mtu_artifacts
 from deadhop.hops.packet_world import PacketWorld, walk
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.finding import Check
-from deadhop.model.net import Address, Link, Listing, NextHop, Route, Sysctl, assemble
+from deadhop.model.net import Address, Link, Listing, NextHop, Route, Sysctl
+from deadhop.model.netns import assemble
 from deadhop.model.observed.dns import DnsLookup, DnsQuery
 from deadhop.model.observed.kube import ConfigMap, Workload
 from deadhop.model.observed.packets import CapturedPacket, SkbStep, SkbTrace

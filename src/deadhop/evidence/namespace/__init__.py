@@ -1,7 +1,7 @@
 """One namespace's folder: ``ip -j``, ``sysctl -a``, ``nft -j``, ``iptables-save``, ``conntrack -L``, ``uname``.
 
 :func:`read` turns the folder's files into records; :func:`load` assembles them into a
-:class:`~deadhop.model.net.NetNamespace`. A missing file makes its facts unknown. Readers are total: what cannot be
+:class:`~deadhop.model.netns.NetNamespace`. A missing file makes its facts unknown. Readers are total: what cannot be
 read is a :class:`~deadhop.model.record.Problem` with its place, and the rest is read all the same.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from deadhop.evidence.namespace import iproute2, nft, text
-from deadhop.model.net import NetNamespace, assemble
+from deadhop.model.netns import NetNamespace, assemble
 from deadhop.model.record import Problem, Record
 
 Reader = Callable[[bytes, str], Iterator[Record]]

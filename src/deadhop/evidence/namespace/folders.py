@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from deadhop.evidence import limits
 from deadhop.evidence.documents import documents
 from deadhop.evidence.namespace import READERS, load
-from deadhop.model.net import NetNamespace
+from deadhop.model.netns import NetNamespace
 from deadhop.model.record import Problem
 
 

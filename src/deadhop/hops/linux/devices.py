@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from deadhop.hops.linux.errors import Unknown
 from deadhop.model import ip
-from deadhop.model.net import Address, Link, NetNamespace
+from deadhop.model.net import Address, Link
+from deadhop.model.netns import NetNamespace
 from deadhop.model.record import Source
 
 SCOPES = {"global": 0, "universe": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}

@@ -15,7 +15,8 @@ from deadhop.hops.linux.errors import EAGAIN, ENETUNREACH, Unknown
 from deadhop.hops.linux.fib import ERRORS, Alias, Found, Leg, Objects
 from deadhop.hops.linux.rules import CompiledRule, FlowKey, compile_rules, is_default
 from deadhop.model import ip
-from deadhop.model.net import Neighbour, NetNamespace, Route
+from deadhop.model.net import Neighbour, Route
+from deadhop.model.netns import NetNamespace
 
 #: IPV6_DECODE_PREF(...) << 2: what a router preference adds to a route's score.
 PREF_SCORE = {"high": 3 << 2, "medium": 2 << 2, "low": 1 << 2, None: 2 << 2}

@@ -14,7 +14,8 @@ from deadhop.hops.linux.devices import Device
 from deadhop.hops.linux.errors import EACCES, EAGAIN, EINVAL, ENETUNREACH, Unknown
 from deadhop.hops.linux.fib import MISS, TOS_MASK, Alias, Found, Objects, Table
 from deadhop.model import ip
-from deadhop.model.net import NetNamespace, Route, Rule, default_rules
+from deadhop.model.net import Route, Rule
+from deadhop.model.netns import NetNamespace, default_rules
 from deadhop.model.record import NOWHERE
 
 #: fib4_rule_action, fib6_rule_action: the errno of a rule that decides by itself.

@@ -18,7 +18,7 @@ from deadhop.hops.linux.context import Walk
 from deadhop.hops.linux.errors import Ended, Unknown
 from deadhop.hops.linux.packet import Packet, from_flow
 from deadhop.hops.linux.world import World, world_of
-from deadhop.model.net import NetNamespace
+from deadhop.model.netns import NetNamespace
 from deadhop.model.packet import PacketAnswer, PacketFlow
 from deadhop.model.trace import Disposition
 

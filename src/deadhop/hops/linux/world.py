@@ -1,6 +1,6 @@
 """A namespace compiled for walking: devices, tables, rules and netfilter hooks built once.
 
-:func:`world_of` keeps the compiled form as long as its :class:`~deadhop.model.net.NetNamespace` lives.
+:func:`world_of` keeps the compiled form as long as its :class:`~deadhop.model.netns.NetNamespace` lives.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from deadhop.hops.linux.errors import Unknown
 from deadhop.hops.linux.fib6 import Fib6
 from deadhop.hops.linux.rules import Fib4
 from deadhop.model import ip
-from deadhop.model.net import NetNamespace, NextHop, Route
+from deadhop.model.net import NextHop, Route
+from deadhop.model.netns import NetNamespace
 
 
 class World:

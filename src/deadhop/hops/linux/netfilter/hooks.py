@@ -19,7 +19,7 @@ from deadhop.hops.linux.netfilter.reroute import reroute
 from deadhop.hops.linux.netfilter.state import HookState
 from deadhop.hops.linux.netfilter.verdicts import Rejected, Verdict
 from deadhop.hops.linux.packet import Packet
-from deadhop.model.net import NetNamespace
+from deadhop.model.netns import NetNamespace
 from deadhop.model.packet import PacketAnswer
 from deadhop.model.trace import Disposition
 
