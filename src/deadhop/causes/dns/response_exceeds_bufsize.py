@@ -8,8 +8,8 @@ sends more without setting TC. The client reads a part of the answer and reports
 How to tell it from its neighbours
 ----------------------------------
 The answer on the wire is larger than the query allowed, or the client complains about the message and not about time.
-The size in CoreDNS' log proves nothing: it is counted before compression. Where the server logs an overflow while
-unpacking, its upstream is at fault. An answer that is lost on the way times out.
+The size in CoreDNS' log is counted before compression, so it counts only where even the compressed answer is too large.
+Where the server logs an overflow while unpacking, its upstream is at fault. An answer that is lost times out.
 
 Fix
 ---
@@ -29,45 +29,52 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.dns import DnsLookup, DnsQuery, DnsServerError
 from deadhop.model.observed.http import DialFailure
 from deadhop.model.observed.packets import CapturedPacket
+from deadhop.snapshot.search import counted
 
 SLUG = "dns-udp-response-exceeds-client-bufsize"
 PLAIN = 512
 
 
 def check(view: View) -> Iterator[Hypothesis]:
-    logged = [
-        q
-        for q in view.of(DnsQuery)
-        if q.transport == "udp"
-        and q.rcode
-        and "tc" not in q.flags
-        and (q.answer_size or 0) > max(PLAIN, q.bufsize or 0)
-    ]
+    logged = [q for q in view.of(DnsQuery) if _too_large(q)]
+    certain = [q for q in logged if counted(q) is not None]
     large = _captured(view.of(CapturedPacket))
     unread = [
         *(k for k in view.of(DnsLookup) if k.status == "PARSE-ERROR"),
         *(d for d in view.of(DialFailure) if d.error == "lookup-parse"),
     ]
     overflow = [e for e in view.of(DnsServerError) if e.error == "overflow"]
-    if not large and not unread:
+    if not large and not unread and not logged:
         return
     name = next((k.qname for k in view.of(DnsLookup) if k.status == "PARSE-ERROR"), "") or next(
-        (p.dns.qname for p in large if p.dns), ""
+        (p.dns.qname for p in large if p.dns), next((q.qname for q in logged), "")
     )
     yield Hypothesis(
         subject=name or "UDP answers",
         title=f"The DNS server's UDP answer{' for ' + name if name else ''} is larger than the client takes, without TC.",
         checks=(
-            shown("a UDP answer exceeds what its client announced, or a client cannot parse the answer", [*large, *unread], weight=1.5, required=True, decide="kubectl -n kube-system logs -l k8s-app=kube-dns | grep udp"),
-            shown("the answer on the wire is larger than the client's buffer and not truncated", large, weight=1.2, decide=f"dig +noedns +ignore {name or 'NAME'}"),
+            shown("a UDP answer exceeds what its client announced, or a client cannot parse the answer", [*large, *unread, *logged], weight=1.5, required=True, decide="kubectl -n kube-system logs -l k8s-app=kube-dns | grep udp"),
+            shown("the answer is larger than the client's buffer even when compressed, and not truncated", [*large, *certain], weight=1.2, decide=f"dig +noedns +ignore {name or 'NAME'}"),
             shown("the client cannot parse it", unread, weight=0.8),
-            shown("the server built an answer above the buffer (its log counts before compression)", [q for q in logged if q.qname.rstrip(".") == name.rstrip(".")], weight=0.3),
             judged("the server itself can read what it passes on", False if overflow else None, overflow, weight=1.2, required=bool(overflow)),
         ),
         explains=("simple resolvers fail for names with long answers, while dig works",),
         fixes=(Fix(title="A server release that truncates to the client's buffer", artifact="kubectl -n kube-system set image deployment/coredns coredns=registry.k8s.io/coredns/coredns:v1.11.3\n", note="Until then: options use-vc in the pod's dnsConfig, for glibc."),),
         prior=-1.1,
     )  # fmt: skip
+
+
+def _too_large(query: DnsQuery) -> bool:
+    """Whether a logged UDP answer is above the client's buffer even after name compression, and was not truncated.
+
+    The log's size has every owner name in full; compressed, an owner is a pointer of two bytes."""
+    data = {"A": 14, "AAAA": 26}.get(query.qtype)
+    if query.transport != "udp" or not query.rcode or "tc" in query.flags or data is None:
+        return False
+    question = query.size or 0
+    more = (query.answer_size or 0) - question
+    compressed = question + more * (2 + data) / (len(query.qname.rstrip(".")) + 2 + data)
+    return compressed > max(PLAIN, query.bufsize or 0)
 
 
 def _captured(packets: list[CapturedPacket]) -> list[CapturedPacket]:
@@ -92,7 +99,7 @@ CAUSE = Cause(
     family="dns",
     title="A UDP answer exceeds the buffer that the client announced, so the client cannot parse it.",
     inputs=(DnsQuery, CapturedPacket, DnsLookup, DialFailure, DnsServerError),
-    needs=(CapturedPacket, DnsLookup, DialFailure),
+    needs=(DnsQuery, CapturedPacket, DnsLookup, DialFailure),
     rivals=(
         "upstream-dns-oversize-udp-without-tc",
         "path-mtu-drops-df-udp-dns-response",
