@@ -76,6 +76,7 @@ def check(view: View) -> Iterator[Hypothesis]:
                 shown(f"the kernel drops unicast packets on {dev} as martian, or a capture shows them there and no further", own or [*arrived, *counted], weight=0.9, required=True, decide="journalctl -k | grep martian"),
                 shown("the route to the source names another device", other, weight=1.2, decide=f"ip route get {own[0].src if own else 'SOURCE'} from {own[0].dst if own else 'DESTINATION'}"),
                 judged(f"reverse-path filtering is strict on {dev}", None if not effective else effective == "1" or None if effective != "0" else False, strict or list(settings.values())[:2] if effective in ("0", "1") else (), weight=1.0, required=effective == "0", decide=f"sysctl net.ipv4.conf.all.rp_filter net.ipv4.conf.{dev}.rp_filter"),
+                shown("the frames are unicast IPv4", [m for m in own if m.ethertype == 0x0800] if row is None or row.rp_filter != 0 else (), weight=0.6),
                 judged("the martians are no broadcast ARP", False if arp and not own else None, arp if not own else ()),
             ),
             explains=("a capture on the device shows the packet, and no firewall or CNI counter moves",),

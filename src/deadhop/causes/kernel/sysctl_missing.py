@@ -36,7 +36,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     missing = [
         m
         for m in said(view.of(Message), "sysctl-missing")
-        if "bridge-nf-call" not in m.field("path") + m.field("path2")
+        if "net/bridge" not in (m.field("path") + m.field("path2")).replace(".", "/")
         and "nf_conntrack" not in m.field("path")
     ]
     denied = said(view.of(Message), "sysctl-denied")

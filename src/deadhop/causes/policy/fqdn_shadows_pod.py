@@ -25,7 +25,7 @@ from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
 from deadhop.model.observed.kube import Pod
-from deadhop.model.observed.policy import CiliumIdentity, Flow, FqdnCacheEntry
+from deadhop.model.observed.policy import CiliumEvent, CiliumIdentity, Flow, FqdnCacheEntry
 from deadhop.snapshot.entities import LOCAL, number
 
 SLUG = "fqdn-identity-shadows-pod-ip"
@@ -41,8 +41,13 @@ def check(view: View) -> Iterator[Hypothesis]:
         if ip in pods or e.fqdn.rstrip(".").endswith(CLUSTER_NAMES)
     }
     for address, entry in internal.items():
-        denied = [
+        denied: list[Flow | CiliumEvent] = [
             f for f in view.of(Flow) if f.denied and f.dst.ip == address and number(f.dst.identity) >= LOCAL
+        ]
+        denied += [
+            e
+            for e in view.of(CiliumEvent)
+            if e.verdict == "DROPPED" and e.dst == address and number(e.dst_identity) >= LOCAL
         ]
         mapped = [
             i
@@ -71,7 +76,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="policy",
     title="A name-derived identity hides the identity of a pod.",
-    inputs=(FqdnCacheEntry, Pod, Flow, CiliumIdentity),
+    inputs=(FqdnCacheEntry, Pod, Flow, CiliumEvent, CiliumIdentity),
     needs=(FqdnCacheEntry,),
     rivals=("cidr-rule-does-not-select-pods", "tofqdns-entry-expired"),
     check=check,
