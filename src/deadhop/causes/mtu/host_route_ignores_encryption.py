@@ -49,10 +49,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     full = [
         r
         for r in routes
-        if (not r.mtu
-        and r.legs
-        and r.legs[0].dev
-        and any(n.name == r.legs[0].dev for n in nics))
+        if (not r.mtu and r.legs and r.legs[0].dev and any(n.name == r.legs[0].dev for n in nics))
         or (not r.mtu and r.where.startswith(("host", "node")))
     ]
     if not (enabled or (any_encryption and reduced and full)):

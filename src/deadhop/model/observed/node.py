@@ -54,13 +54,6 @@ class Ping(Record, frozen=True, kw_only=True):
     text: str = ""
 
 
-class IptablesNote(Record, frozen=True, kw_only=True):
-    """A warning of the iptables tools, such as tables in the other backend."""
-
-    kind: str
-    text: str
-
-
 class Offload(Record, frozen=True, kw_only=True):
     """An offload feature of a device. ``changed``: somebody set it; ``note``: it labels the run that follows."""
 
