@@ -72,7 +72,7 @@ def query(qname: str, at: float = 0, qtype: str = "A", endpoint: str = "gateway"
 
 def gateway(order: tuple[str, ...], *selectors: FQDNSelector) -> World:
     """The queries that a gateway with this order really sends, and the connection that follows."""
-    client = Profile(name="kong", library="kong", types=(), dns_order=order)
+    client = Profile(name="kong", resolver="kong", types=(), dns_order=order)
     conf = conf_from_options(["10.96.0.10"], ["apps.svc.cluster.local", "svc.cluster.local"], ["ndots:5"])
     state = KongState(last={**dict.fromkeys(CHAIN, "CNAME"), "balancer.test.": "A"})
     sent = resolve(client, conf, LOGIN, recursive, state)[0].sent

@@ -239,7 +239,7 @@ def test_kong_learns_cname_as_last_from_its_first_lookup() -> None:
 
 
 def test_kong_with_a_first_asks_for_the_name_that_is_meant() -> None:
-    order = Profile(name="kong", library="kong", types=(), dns_order=("A", "CNAME", "LAST", "SRV"))
+    order = Profile(name="kong", resolver="kong", types=(), dns_order=("A", "CNAME", "LAST", "SRV"))
     remembered = KongState(last=dict.fromkeys(CHAIN, "CNAME"))
     result, _ = resolve(order, POD, LOGIN, gateway_zone, remembered)
     assert result.questions[:4] == tuple(searched(LOGIN, "A"))

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-Library = Literal["glibc", "musl", "go", "c-ares", "kong"]
+Resolver = Literal["glibc", "musl", "go", "c-ares", "kong"]
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,7 +24,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    library: Library
+    resolver: Resolver
     types: tuple[str, ...] = ("A", "AAAA")
     parallel_types: bool = True
     max_servers: int = 3
@@ -39,26 +39,26 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     caches: tuple[int, int] = (0, 0)
 
 
-GLIBC = Profile(name="glibc", library="glibc")
+GLIBC = Profile(name="glibc", resolver="glibc")
 """2.26 and later; ``max_search=6`` before."""
 
-MUSL = Profile(name="musl", library="musl", max_attempts=10, tcp_on_truncation=False, tells_no_data=False)
+MUSL = Profile(name="musl", resolver="musl", max_attempts=10, tcp_on_truncation=False, tells_no_data=False)
 """Up to 1.2.3. Asks every server at once."""
 
-MUSL_1_2_4 = Profile(name="musl-1.2.4", library="musl", max_attempts=10)
+MUSL_1_2_4 = Profile(name="musl-1.2.4", resolver="musl", max_attempts=10)
 """Since 1.2.4: TCP on truncation, and an error of its own for names without addresses."""
 
-GO = Profile(name="go", library="go", max_attempts=0, edns_size=1232)
+GO = Profile(name="go", resolver="go", max_attempts=0, edns_size=1232)
 """The pure Go resolver. With cgo, Go is the C library's profile."""
 
-C_ARES = Profile(name="c-ares", library="c-ares", max_servers=0, max_attempts=0, attempts=3, edns_size=1232)
+C_ARES = Profile(name="c-ares", resolver="c-ares", max_servers=0, max_attempts=0, attempts=3, edns_size=1232)
 
-JVM = Profile(name="jvm", library="glibc", caches=(30, 10))
-"""``InetAddress`` asks the C library (replace ``library`` on musl images) and caches its answers."""
+JVM = Profile(name="jvm", resolver="glibc", caches=(30, 10))
+"""``InetAddress`` asks the C library (replace ``resolver`` on musl images) and caches its answers."""
 
 KONG = Profile(
     name="kong",
-    library="kong",
+    resolver="kong",
     types=(),
     parallel_types=False,
     max_attempts=0,

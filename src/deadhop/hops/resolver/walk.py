@@ -22,6 +22,6 @@ def resolve(
     lookup; the others remember nothing and hand ``state`` back.
     """
     session = Session(profile, conf, answering)
-    if profile.library == "kong":
+    if profile.resolver == "kong":
         return kong(session, name, state or KongState())
-    return _WALKS[profile.library](session, name), state or KongState()
+    return _WALKS[profile.resolver](session, name), state or KongState()
