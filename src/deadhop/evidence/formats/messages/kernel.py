@@ -14,7 +14,7 @@ FORMAT = catalogue(
         ),
         entry(
             "neighbour-table-overflow",
-            r"(?:neighbour: )?(?P<table>arp_cache|ndisc_cache|neighbour)[:\s]+(?:neighbou?r )?table overflow",
+            r"(?P<table>arp_cache|ndisc_cache)[:\s]+(?:neighbou?r )?table overflow|(?:^|[\]:] ?)Neighbou?r table overflow",
             "net/core/neighbour.c",
         ),
         entry(
