@@ -16,7 +16,7 @@ FORMAT = catalogue(
         ),
         entry(
             "search-limit",
-            r"[Ss]earch [Ll]ine limits? (?:was |were )?exceeded.*?(?:the applied search line is: (?P<applied>[\w. -]+)|$)",
+            r"Search [Ll]ine limits? (?:was |were )?exceeded.*?(?:the applied search line is: (?P<applied>[\w. -]+)|$)",
             _DNS_GO,
         ),
         entry("search-limit", r"[Rr]esolv\.conf file .*contains search line consisting of more than (?P<limit>\d+) domains", _DNS_GO),
