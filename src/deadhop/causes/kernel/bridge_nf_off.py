@@ -47,7 +47,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         *(
             m
             for m in said(view.of(Message), "sysctl-missing", "preflight-file")
-            if "net/bridge" in (m.field("path") + m.field("path2")).replace(".", "/")
+            if "net/bridge" in m.field("path").replace(".", "/")
         ),
         *view.where(Event, lambda e: "bridge-nf-call-iptables" in e.message and "no such file" in e.message),
     ]

@@ -55,11 +55,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         if p.chain in ("FORWARD", "forward") and p.table in ("filter", "")
     ]
     dropped = [p for p in forward if p.policy == "DROP"]
-    said = [
-        m
-        for m in view.of(Message)
-        if m.kind == "forward-policy-set" and "DROP" in (m.field("policy"), m.field("policy2"))
-    ]
+    said = [m for m in view.of(Message) if m.kind == "forward-policy-set" and m.field("policy") == "DROP"]
     if not forward and not said:
         return
     every = [

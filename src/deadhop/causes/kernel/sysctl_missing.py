@@ -36,8 +36,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     missing = [
         m
         for m in said(view.of(Message), "sysctl-missing")
-        if "net/bridge" not in (m.field("path") + m.field("path2")).replace(".", "/")
-        and "nf_conntrack" not in m.field("path")
+        if "net/bridge" not in m.field("path").replace(".", "/") and "nf_conntrack" not in m.field("path")
     ]
     denied = said(view.of(Message), "sysctl-denied")
     if not missing:
@@ -48,7 +47,7 @@ def check(view: View) -> Iterator[Hypothesis]:
                 checks=(judged("the sysctl does not exist", False, denied, required=True),),
             )
         return
-    path = missing[0].field("path") or missing[0].field("path2")
+    path = missing[0].field("path")
     old = list(view.of(KernelRelease))
     restarting = [p for p in view.of(Pod) if any(w in p.phase for w in ("CrashLoop", "Init:", "Error"))]
     yield Hypothesis(

@@ -33,12 +33,12 @@ SLUG = "dind-bridge-mtu-exceeds-pod-mtu"
 
 def check(view: View) -> Iterator[Hypothesis]:
     sized = devices(view.of(Link))
-    told = [m for m in view.of(Message) if m.kind == "daemon-mtu" and (m.field("mtu") or m.field("mtu2"))]
+    told = [m for m in view.of(Message) if m.kind == "daemon-mtu" and m.field("mtu")]
     for bridge in (d for d in sized if d.name.startswith(("docker", "podman", "br-"))):
         for pod in (
             d for d in sized if d.where == bridge.where and d.role in ("nic", "pod") and d.mtu < 1500
         ):
-            right = [m for m in told if int(m.field("mtu") or m.field("mtu2")) <= pod.mtu]
+            right = [m for m in told if int(m.field("mtu")) <= pod.mtu]
             yield Hypothesis(
                 subject=f"{bridge.name} and {pod.name}",
                 title=f"{bridge.name} has MTU {bridge.mtu}, the pod's {pod.name} only {pod.mtu}: nested containers send and announce too much.",

@@ -34,10 +34,10 @@ SLUG = "docker-user-network-ignores-daemon-mtu"
 
 
 def check(view: View) -> Iterator[Hypothesis]:
-    told = [m for m in view.of(Message) if m.kind == "daemon-mtu" and (m.field("mtu") or m.field("mtu2"))]
+    told = [m for m in view.of(Message) if m.kind == "daemon-mtu" and m.field("mtu")]
     if not told:
         return
-    mtu = int(told[0].field("mtu") or told[0].field("mtu2"))
+    mtu = int(told[0].field("mtu"))
     bridges = [d for d in devices(view.of(Link)) if d.name.startswith("br-") and d.mtu > mtu]
     created = [
         m for m in view.of(Message) if m.kind == "user-network" and "driver.mtu" not in m.field("args")

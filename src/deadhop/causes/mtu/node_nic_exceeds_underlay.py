@@ -35,13 +35,11 @@ SLUG = "node-nic-mtu-higher-than-underlay"
 
 def check(view: View) -> Iterator[Hypothesis]:
     nics = [d for d in devices(view.of(Link)) if d.role == "nic"]
-    announced = [
-        m for m in view.of(Message) if m.kind == "underlay-mtu" and (m.field("mtu") or m.field("mtu2"))
-    ]
+    announced = [m for m in view.of(Message) if m.kind == "underlay-mtu" and m.field("mtu")]
     tried = probes(view.of(Ping))
     edge = limit(tried)
     for nic in nics:
-        smaller = [m for m in announced if int(m.field("mtu") or m.field("mtu2")) < nic.mtu]
+        smaller = [m for m in announced if int(m.field("mtu")) < nic.mtu]
         fitting = [p for p in tried if not p.ok and p.length <= nic.mtu and p.record.error == "lost"]
         if not smaller and not fitting:
             continue
@@ -58,7 +56,7 @@ def _hypothesis(
     edge: tuple[Probe, Probe] | None,
     overlay: bool,
 ) -> Hypothesis:
-    real = min([int(m.field("mtu") or m.field("mtu2")) for m in smaller] or [edge[0].length if edge else mtu])
+    real = min([int(m.field("mtu")) for m in smaller] or [edge[0].length if edge else mtu])
     return Hypothesis(
         subject=name,
         title=f"{name} has MTU {mtu}, the network beneath it carries {real}.",

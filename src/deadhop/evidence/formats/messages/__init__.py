@@ -1,13 +1,15 @@
 """The catalogue of log messages: what known programs write in known situations, one file per program.
 
 An entry is a pattern with named groups, a kind, and where the text comes from. The record keeps the groups as
-fields, so that a cause reads values and never text.
+fields, so that a cause reads values and never text. A digit at the end of a group's name marks another place where the
+same field may stand (``mtu`` and ``mtu2``); the record has it under the plain name.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from string import digits
 
 from deadhop.evidence.fields import rfc3339, syslog_time
 from deadhop.evidence.format import Context, LineFormat, Lines
@@ -36,7 +38,7 @@ def catalogue(emitter: str, entries: tuple[Entry, ...], priority: int = 40) -> L
         line = lines.text[i]
         for known in entries:
             if match := known.pattern.search(line):
-                fields = tuple((k, v.strip()) for k, v in match.groupdict().items() if v)
+                fields = tuple((k.rstrip(digits), v.strip()) for k, v in match.groupdict().items() if v)
                 when = rfc3339(line.lstrip("[ ")[:40]) or syslog_time(line[:40], context.year)
                 return i + 1, [
                     Message(
