@@ -93,6 +93,10 @@ def _take(stream: IO[bytes], packed: int, name: str, kind: str) -> tuple[bytes, 
     return b"".join(parts), None
 
 
+def _limit(name: str, passed: str) -> Problem:
+    return Problem(source=Source(name), kind="limit", text=f"{passed}; the rest is left out")
+
+
 def _zip(name: str, stream: BinaryIO) -> Iterator[Member | Problem]:
     source: IO[bytes] = stream if stream.seekable() else io.BytesIO(stream.read(limits.WHOLE))
     budget = limits.UNPACKED
@@ -100,11 +104,7 @@ def _zip(name: str, stream: BinaryIO) -> Iterator[Member | Problem]:
         for count, info in enumerate(archive.infolist()):
             label = f"{name}!{info.filename}"
             if count >= limits.MEMBERS:
-                yield Problem(
-                    source=Source(name),
-                    kind="limit",
-                    text=f"more than {limits.MEMBERS} members; the rest is left out",
-                )
+                yield _limit(name, f"more than {limits.MEMBERS} members")
                 return
             if info.is_dir():
                 continue
@@ -121,11 +121,7 @@ def _zip(name: str, stream: BinaryIO) -> Iterator[Member | Problem]:
                 yield problem
             budget -= len(data)
             if budget < 0:
-                yield Problem(
-                    source=Source(name),
-                    kind="limit",
-                    text=f"unpacks to more than {limits.UNPACKED} bytes; the rest is left out",
-                )
+                yield _limit(name, f"unpacks to more than {limits.UNPACKED} bytes")
                 return
             if data:
                 yield Member(label, io.BytesIO(data), len(data))
@@ -136,11 +132,7 @@ def _tar(name: str, stream: BinaryIO) -> Iterator[Member | Problem]:
         for count, info in enumerate(archive):
             label = f"{name}!{info.name}"
             if count >= limits.MEMBERS:
-                yield Problem(
-                    source=Source(name),
-                    kind="limit",
-                    text=f"more than {limits.MEMBERS} members; the rest is left out",
-                )
+                yield _limit(name, f"more than {limits.MEMBERS} members")
                 return
             if info.isdir():
                 continue

@@ -74,32 +74,12 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             chain, hook, depth = match["name"], "", depth + 1
             if base := _BASE.search(match["rest"]):
                 hook = base["hook"]
-                records.append(
-                    FirewallChain(
-                        source=source,
-                        where=context.where,
-                        family=family,
-                        table=table,
-                        chain=chain,
-                        hook=hook,
-                        policy=base["policy"] or "",
-                    )
-                )
+                records.append(_base_chain(base, source, context, family, table, chain))
             if line.rstrip().endswith("}"):
                 depth -= 1
         elif base := _BASE.search(line):
             hook = base["hook"]
-            records.append(
-                FirewallChain(
-                    source=source,
-                    where=context.where,
-                    family=family,
-                    table=table,
-                    chain=chain,
-                    hook=hook,
-                    policy=base["policy"] or "",
-                )
-            )
+            records.append(_base_chain(base, source, context, family, table, chain))
         elif depth and re.match(r"^\s*\}\s*(?:#.*)?$", line):
             depth -= 1
             chain = "" if depth <= 1 else chain
@@ -137,6 +117,15 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             break
         i += 1
     return (i, records) if records else (start, [])
+
+
+def _base_chain(
+    base: re.Match[str], source: Source, context: Context, family: str, table: str, chain: str
+) -> FirewallChain:
+    return FirewallChain(
+        source=source, where=context.where, family=family, table=table, chain=chain,
+        hook=base["hook"], policy=base["policy"] or "",
+    )  # fmt: skip
 
 
 def _trace(match: re.Match[str], line: str, source: Source, context: Context) -> FirewallTrace:
