@@ -9,22 +9,7 @@ from deadhop.evidence.fields import host_port, integer
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.policy import CiliumEvent, Flow
 from deadhop.model.record import Record
-
-#: Reserved numeric identities (pkg/identity/numericidentity.go).
-RESERVED = {
-    "1": "host",
-    "2": "world",
-    "3": "unmanaged",
-    "4": "health",
-    "5": "init",
-    "6": "remote-node",
-    "7": "kube-apiserver",
-    "8": "ingress",
-    "9": "world-ipv4",
-    "10": "world-ipv6",
-}
-#: Locally scoped CIDR identities begin here (identity scope bit 24).
-LOCAL = 1 << 24
+from deadhop.snapshot.entities import LOCAL, NODE, RESERVED, number
 
 
 class End(NamedTuple):
@@ -42,17 +27,15 @@ class End(NamedTuple):
 
     @property
     def cidr(self) -> bool:
-        number = integer(self.identity) if self.identity.isdigit() else None
-        return self.identity.startswith("cidr") or (number is not None and LOCAL <= number < 2 * LOCAL)
+        return self.identity.startswith("cidr") or LOCAL <= number(self.identity) < 2 * LOCAL
 
     @property
     def node(self) -> bool:
-        return self.identity in ("host", "remote-node", "kube-apiserver")
+        return self.identity in NODE
 
     @property
     def pod(self) -> bool:
-        number = integer(self.identity) if self.identity.isdigit() else None
-        return "/" in self.name or (number is not None and 100 <= number < LOCAL)
+        return "/" in self.name or 100 <= number(self.identity) < LOCAL
 
 
 class Judged(NamedTuple):

@@ -9,8 +9,28 @@ from collections.abc import Iterable
 
 from deadhop.model.observed.policy import CiliumIdentity, Flow, FlowEnd
 
-WORLD = frozenset(("world", "world-ipv4", "world-ipv6", "2", "9", "10"))
-NODE = frozenset(("host", "remote-node", "kube-apiserver", "1", "6", "7"))
+#: Reserved identities by number, as text.
+RESERVED = {
+    "1": "host",
+    "2": "world",
+    "3": "unmanaged",
+    "4": "health",
+    "5": "init",
+    "6": "remote-node",
+    "7": "kube-apiserver",
+    "8": "ingress",
+    "9": "world-ipv4",
+    "10": "world-ipv6",
+}
+
+
+def identities(*names: str) -> frozenset[str]:
+    """Reserved identities as evidence writes them: by name and by number."""
+    return frozenset(names) | {n for n, name in RESERVED.items() if name in names}
+
+
+WORLD = identities("world", "world-ipv4", "world-ipv6")
+NODE = identities("host", "remote-node", "kube-apiserver")
 LOCAL = 1 << 24
 CLUSTER = range(256, 1 << 16)
 

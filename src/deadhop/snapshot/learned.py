@@ -8,6 +8,7 @@ from typing import NamedTuple
 from deadhop.model.observed.dns import DnsLookup, DnsQuery
 from deadhop.model.observed.policy import Flow, FqdnCacheEntry
 from deadhop.model.record import Record
+from deadhop.snapshot.entities import WORLD
 
 
 class Learned(NamedTuple):
@@ -56,9 +57,7 @@ def world_denials(flows: Iterable[Flow]) -> list[Flow]:
         if f.denied
         and f.dns is None
         and (
-            f.dst.identity in ("world", "world-ipv4", "world-ipv6", "2", "9", "10")
-            or (f.dst.ip and not f.dst.name)
-            or (f.dst.name and "/" not in f.dst.name)
+            f.dst.identity in WORLD or (f.dst.ip and not f.dst.name) or (f.dst.name and "/" not in f.dst.name)
         )
         and f.dst.port != 53
     ]

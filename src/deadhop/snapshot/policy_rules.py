@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from deadhop.model.observed.kube import KubeObject, listing, mapping, mappings
+from deadhop.snapshot.firewall import within
 from deadhop.snapshot.fqdn_policy import rules
 
 _PEERS = {"egress": "to", "ingress": "from"}
@@ -25,14 +26,31 @@ def peer_keys(rule: dict[str, Any], direction: str, *suffixes: str) -> Iterator[
         yield from listing(rule, f"{_PEERS[direction]}{suffix}")
 
 
+def blocks(rule: dict[str, Any], direction: str) -> list[str]:
+    """The networks and bare addresses that a rule lists."""
+    sets = [
+        *(mapping(p, "ipBlock") for p in mappings(rule, _PEERS[direction])),
+        *(c for c in peer_keys(rule, direction, "CIDRSet") if isinstance(c, dict)),
+    ]
+    found = [c for c in peer_keys(rule, direction, "CIDR") if isinstance(c, str)]
+    return found + [str(s["cidr"]) for s in sets if s.get("cidr")]
+
+
 def cidrs(rule: dict[str, Any], direction: str) -> list[str]:
     """The networks that a rule lists."""
-    found = [str(c) for c in peer_keys(rule, direction, "CIDR")]
-    found += [str(c.get("cidr")) for c in peer_keys(rule, direction, "CIDRSet") if isinstance(c, dict)]
-    found += [
-        str(mapping(p, "ipBlock").get("cidr")) for p in mappings(rule, _PEERS[direction]) if "ipBlock" in p
-    ]
-    return [c for c in found if "/" in c]
+    return [c for c in blocks(rule, direction) if "/" in c]
+
+
+def listing_address(
+    policies: Iterable[KubeObject], direction: str, address: str
+) -> list[tuple[KubeObject, str]]:
+    """The policies whose blocks hold an address, each with its first such block."""
+    found: dict[int, tuple[KubeObject, str]] = {}
+    for policy, rule in all_rules(policies, direction):
+        for block in blocks(rule, direction):
+            if within(address, block):
+                found.setdefault(id(policy), (policy, block))
+    return list(found.values())
 
 
 def selecting(rule: dict[str, Any], direction: str) -> list[dict[str, Any]]:

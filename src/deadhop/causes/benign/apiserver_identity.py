@@ -24,17 +24,18 @@ from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Hypothesis, View, judged, shown
 from deadhop.model.observed.policy import Flow, FlowEnd
+from deadhop.snapshot.entities import NODE, identities
 
 SLUG = "benign-apiserver-identity-host-or-kube-apiserver"
-HOST = ("host", "1", "remote-node", "6")
-APISERVER = ("kube-apiserver", "7")
+HOST = identities("host", "remote-node")
+APISERVER = identities("kube-apiserver")
 
 
 def check(view: View) -> Iterator[Hypothesis]:
     seen: dict[int | None, list[tuple[FlowEnd, Flow]]] = {}
     for flow in view.of(Flow):
         for end in (flow.src, flow.dst):
-            if end.identity in (*HOST, *APISERVER):
+            if end.identity in NODE:
                 seen.setdefault(flow.dst.port if end is flow.dst else flow.src.port, []).append((end, flow))
     flows = [(end, flow) for found in seen.values() for end, flow in found]
     as_host = [flow for end, flow in flows if end.identity in HOST]

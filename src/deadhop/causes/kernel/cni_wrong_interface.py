@@ -26,7 +26,7 @@ from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.net import Address
-from deadhop.model.observed.kube import Node, mappings
+from deadhop.model.observed.kube import Node
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.snapshot.said import said
@@ -72,15 +72,9 @@ def check(view: View) -> Iterator[Hypothesis]:
         for m in broken
         for a in re.findall(r"\d+\.\d+\.\d+\.\d+", m.field("peers") or m.field("address"))
     }
-    internal = {
-        str(a.get("address")): n
-        for n in view.of(Node)
-        for a in mappings(n.raw, "status", "addresses")
-        if a.get("type") == "InternalIP"
-    }
+    nodes = {address: node for node in view.of(Node) for address in node.internal_ips}
     inner = [m for m in picked if m.field("dev").startswith(INNER) or m.field("address") in SAME]
     inner_peers = [m for a, m in peers.items() if a in SAME]
-    nodes = internal
     foreign = [m for m in picked if nodes and m.field("address") not in nodes]
     matching = [m for m in picked if m.field("address") in nodes]
     tunnelled = [

@@ -32,6 +32,7 @@ from deadhop.model.observed.kernel import MartianSource
 from deadhop.model.observed.kube import Pod
 from deadhop.model.observed.node import SysctlSetting
 from deadhop.model.observed.policy import CiliumEvent
+from deadhop.snapshot.entities import NODE
 
 SLUG = "rp-filter-enabled-globally-on-node"
 ALL = "net.ipv4.conf.all.rp_filter"
@@ -86,13 +87,7 @@ def _unanswered(view: View) -> tuple[list[CiliumEvent], list[Pod]] | None:
     """New connections that the datapath passed to the stack, and the pods that opened them and are not ready."""
     events = view.of(CiliumEvent)
     denied = [e for e in events if e.verdict == "DROPPED"]
-    out = [
-        e
-        for e in events
-        if e.endpoint == "stack"
-        and e.state == "new"
-        and e.dst_identity in ("host", "kube-apiserver", "remote-node", "1", "6", "7")
-    ]
+    out = [e for e in events if e.endpoint == "stack" and e.state == "new" and e.dst_identity in NODE]
     back = {(e.dst, e.src) for e in events if e.state == "reply"}
     out = [e for e in out if (e.src, e.dst) not in back]
     pods = [p for p in view.of(Pod) if p.ip in {e.src for e in out} and p.ready and p.ready[0] < p.ready[1]]

@@ -24,12 +24,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
-from deadhop.model.observed.kube import CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy
+from deadhop.model.observed.kube import CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, KubeObject
 from deadhop.model.observed.policy import Flow, FlowEnd
-from deadhop.snapshot.entities import denied_peers, is_node
-from deadhop.snapshot.policy_cidrs import entities
+from deadhop.snapshot.entities import denied_peers, identities, is_node
+from deadhop.snapshot.policy_rules import all_rules, entities
 
 SLUG = "kube-apiserver-entity-not-source-identity"
+APISERVER = identities("kube-apiserver")
 AGENTS = ("konnectivity", "aks-link", "tunnelfront", "proxy-agent", "apiserver-network-proxy")
 
 
@@ -37,23 +38,24 @@ def _agent(end: FlowEnd) -> bool:
     return end.name.rpartition("/")[2].startswith(AGENTS)
 
 
+def _allowed(policy: KubeObject) -> set[str]:
+    """The entities that a policy lets in."""
+    return {entity for _p, rule in all_rules([policy], "ingress") for entity in entities(rule, "ingress")}
+
+
 def check(view: View) -> Iterator[Hypothesis]:
     allowing = [
         p
         for p in (*view.of(CiliumNetworkPolicy), *view.of(CiliumClusterwideNetworkPolicy))
-        if "kube-apiserver" in entities(p, "ingress")
+        if "kube-apiserver" in _allowed(p)
     ]
     if not allowing:
         return
     for direction, peer, flows in denied_peers(view.of(Flow)):
-        if (
-            direction != "ingress"
-            or peer.identity in ("kube-apiserver", "7")
-            or not (is_node(peer) or _agent(peer))
-        ):
+        if direction != "ingress" or peer.identity in APISERVER or not (is_node(peer) or _agent(peer)):
             continue
         who = peer.name if _agent(peer) else peer.identity
-        listed = [p for p in allowing if {"remote-node", "host", "cluster", "all"} & set(map(str, entities(p, "ingress")))]  # fmt: skip
+        listed = [p for p in allowing if {"remote-node", "host", "cluster", "all"} & _allowed(p)]  # fmt: skip
         if listed and is_node(peer):
             continue
         fix = (

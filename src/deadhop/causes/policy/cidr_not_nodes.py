@@ -32,7 +32,7 @@ from deadhop.model.observed.kube import (
 )
 from deadhop.model.observed.policy import CiliumOption, Flow
 from deadhop.snapshot.entities import denied_peers, is_node
-from deadhop.snapshot.policy_cidrs import listing_address
+from deadhop.snapshot.policy_rules import listing_address
 
 SLUG = "cidr-rule-does-not-select-nodes"
 

@@ -33,7 +33,7 @@ from deadhop.model.observed.kube import (
 )
 from deadhop.model.observed.policy import Flow
 from deadhop.snapshot.entities import CLUSTER, denied_peers, is_pod, number
-from deadhop.snapshot.policy_cidrs import listing_address
+from deadhop.snapshot.policy_rules import listing_address
 
 SLUG = "cidr-rule-does-not-select-pods"
 

@@ -28,10 +28,10 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.kube import CiliumNetworkPolicy, NetworkPolicy, mappings
 from deadhop.model.observed.policy import CiliumEvent, CiliumOption, Flow
 from deadhop.model.record import Record
-from deadhop.snapshot.entities import is_node, is_pod
+from deadhop.snapshot.entities import identities, is_node, is_pod
 
 SLUG = "dns-proxy-source-denied-by-dns-ingress-policy"
-REMOTE = ("remote-node", "6")
+REMOTE = identities("remote-node")
 ARTIFACT = """ingress:
 - fromEntities: [cluster]      # holds host and remote-node
   toPorts:

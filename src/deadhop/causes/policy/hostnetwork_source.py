@@ -29,7 +29,7 @@ from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.policy import Flow
 from deadhop.model.record import Record
 from deadhop.snapshot.entities import denied_peers, is_node, is_pod
-from deadhop.snapshot.policy_cidrs import blocks
+from deadhop.snapshot.policy_rules import all_rules, blocks
 
 SLUG = "hostnetwork-source-not-matched-by-pod-selectors"
 
@@ -40,7 +40,7 @@ def _by_selector(policy: KubeObject) -> bool:
         any("namespaceSelector" in p or "podSelector" in p for p in mappings(rule, "from"))
         or "fromEndpoints" in rule
         for rule in rules
-    ) and not list(blocks(policy, "ingress"))
+    ) and not any(blocks(rule, "ingress") for _p, rule in all_rules([policy], "ingress"))
 
 
 def check(view: View) -> Iterator[Hypothesis]:
@@ -67,12 +67,7 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 def _from_capture(view: View, policies: list[KubeObject]) -> Iterator[Hypothesis]:
     """Connections in a capture at the pod whose source is a node's or a tunnel device's address."""
-    nodes = {
-        str(a.get("address"))
-        for n in view.of(Node)
-        for a in mappings(n.raw, "status", "addresses")
-        if a.get("type") == "InternalIP"
-    }
+    nodes = {address for node in view.of(Node) for address in node.internal_ips}
     ports = {
         str(port.get("port"))
         for p in policies

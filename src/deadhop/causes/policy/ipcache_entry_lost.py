@@ -28,10 +28,9 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.kube import Pod
 from deadhop.model.observed.policy import CiliumIdentity, Flow
 from deadhop.model.record import Record
-from deadhop.snapshot.entities import WORLD, prefixes
+from deadhop.snapshot.entities import NODE, RESERVED, WORLD, prefixes
 
 SLUG = "ipcache-entry-lost-after-agent-restart"
-NAMES = {"1": "host", "6": "remote-node", "7": "kube-apiserver"}
 
 
 def check(view: View) -> Iterator[Hypothesis]:
@@ -49,10 +48,11 @@ def check(view: View) -> Iterator[Hypothesis]:
         last = [(i, record, denied) for i, record, denied in history if i in WORLD]
         if not special or not last or history[-1][0] not in WORLD:
             continue
+        was = special[0][0]
         lost = [record for _i, record, _d in last]
         yield Hypothesis(
             subject=address,
-            title=f"{address} had identity {NAMES.get(special[0][0], special[0][0])} and is now treated as world.",
+            title=f"{address} had identity {RESERVED[was] if was in NODE and was in RESERVED else was} and is now treated as world.",
             checks=(
                 shown("the address had a special identity", [record for _i, record in special][:3], weight=1.2, required=True),
                 shown("later it is world", lost[:3], weight=1.4, required=True, decide=f"cilium-dbg bpf ipcache get {address}"),

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.http import HttpExchange
-from deadhop.model.observed.kube import CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, KubeObject, Pod
+from deadhop.model.observed.kube import CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, Pod
 from deadhop.model.observed.policy import CiliumOption, Flow
 from deadhop.snapshot.fqdn_policy import ports, rules
 
@@ -54,7 +54,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         subject=policies[0].ref,
         title="The L7 proxy denies what L3 and L4 allow: it reads an address map from before the agent's restart.",
         checks=(
-            shown("the policy has an HTTP rule", _listed(policies), weight=0.4, required=True),
+            shown("the policy has an HTTP rule", policies[:3], weight=0.4, required=True),
             shown("the proxy answers 403, access denied", [*refused, *l7], weight=0.8, required=True),
             shown("L3 and L4 allow, with a redirect to the proxy", redirected[:3], weight=0.9, decide="hubble observe --from-pod POD --type policy-verdict,l7"),
             judged("nothing is denied below L7", not below, below[:3], weight=0.6, required=bool(below)),
@@ -64,10 +64,6 @@ def check(view: View) -> Iterator[Hypothesis]:
         fixes=(Fix(title="Restart the proxy after the agent", artifact="kubectl -n kube-system rollout restart ds/cilium-envoy\n"),),
         prior=-1.4,
     )  # fmt: skip
-
-
-def _listed(policies: list[KubeObject]) -> list[KubeObject]:
-    return policies[:3]
 
 
 CAUSE = Cause(

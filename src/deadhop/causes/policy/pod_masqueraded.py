@@ -22,7 +22,6 @@ Cilium ipv4-native-routing-cidr, bpf/lib/nat.h; net/netfilter/nf_nat_masquerade.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
 
 from deadhop.evidence.fields import is_ip
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
@@ -30,6 +29,7 @@ from deadhop.model.netfilter import IptablesTable
 from deadhop.model.observed.policy import CiliumOption, Flow
 from deadhop.model.record import Record
 from deadhop.snapshot.entities import is_node, is_pod
+from deadhop.snapshot.firewall import network, within
 
 SLUG = "pod-to-pod-traffic-masqueraded-breaks-policy"
 EXCLUSIONS = ("ipv4-native-routing-cidr", "native-routing-cidr", "ipv4nativeroutingcidr")
@@ -58,7 +58,7 @@ def _hypothesis(view: View, denied: Flow, sent: list[Flow]) -> Hypothesis:
         o for o in view.of(CiliumOption) if o.key.lower() in EXCLUSIONS and _outside(target, o.value)
     ]
     right: list[Record] = [
-        o for o in view.of(CiliumOption) if o.key.lower() in EXCLUSIONS and _inside(target, o.value)
+        o for o in view.of(CiliumOption) if o.key.lower() in EXCLUSIONS and within(target, o.value)
     ]
     for table in (t for t in view.of(IptablesTable) if t.name == "nat"):
         for rule in table.rules:
@@ -80,21 +80,8 @@ def _hypothesis(view: View, denied: Flow, sent: list[Flow]) -> Hypothesis:
     )  # fmt: skip
 
 
-def _inside(address: str, network: str) -> bool:
-    return _compare(address, network) is True
-
-
-def _outside(address: str, network: str) -> bool:
-    return _compare(address, network) is False
-
-
-def _compare(address: str, network: str) -> bool | None:
-    if not is_ip(address):
-        return None
-    try:
-        return ip_address(address) in ip_network(network, strict=False)
-    except (ValueError, TypeError):
-        return None
+def _outside(address: str, excluded: str) -> bool:
+    return is_ip(address) and network(excluded) is not None and not within(address, excluded)
 
 
 CAUSE = Cause(

@@ -186,6 +186,12 @@ class Node(KubeObject, frozen=True, kw_only=True):
 
     __hash__ = KubeObject.__hash__
 
+    @property
+    def internal_ips(self) -> tuple[str, ...]:
+        """Its addresses of type InternalIP."""
+        addresses = mappings(self.raw, "status", "addresses")
+        return tuple(str(a.get("address")) for a in addresses if a.get("type") == "InternalIP")
+
 
 class Ingress(KubeObject, frozen=True, kw_only=True):
     """An Ingress."""
