@@ -13,9 +13,14 @@ from deadhop.model.record import Record
 
 _VERDICT = "FORWARDED|DROPPED|ERROR|AUDIT(?:ED)?|REDIRECTED|TRACED|TRANSLATED|DENIED|ALLOWED"
 _LINE = re.compile(
-    r"^\s*(?P<time>[A-Z][a-z]{2} +\d+ \d\d:\d\d:\d\d(?:\.\d+)?|\d{4}-\d\d-\d\dT\S+?)(?: \[(?P<node>[^\]]+)\])?: "
+    r"^\s*(?:(?P<time>[A-Z][a-z]{2} +\d+ \d\d:\d\d:\d\d(?:\.\d+)?|\d{4}-\d\d-\d\dT\S+?)(?: \[(?P<node>[^\]]+)\])?: )?"
     r"(?P<left>\S+?)(?: \((?P<lid>[^)]*)\))? (?P<arrow>->|<-|<>) (?P<right>\S+?)(?: \((?P<rid>[^)]*)\))? "
     rf"(?P<event>\S.*?) (?P<verdict>{_VERDICT})(?: \((?P<summary>.*)\))?\s*$"
+)
+#: What a line without its time (cut off by whoever pasted it) must show to be one: an event or an identity of Cilium.
+_OWN = re.compile(
+    r"^(?:policy-verdict:|Policy denied|to-(?:endpoint|stack|overlay|host|proxy|network)|from-\w+$|(?:dns|http|kafka)-"
+    r"(?:request|response)|(?:pre|post)-xlate-)|\b[A-Z][\w ]+ (?:dropped|not found|not supported)$"
 )
 _START = re.compile(
     r" (?:->|<-|<>) \S+.* (?:FORWARDED|DROPPED|ERROR|AUDIT|REDIRECTED|TRACED|TRANSLATED|DENIED|ALLOWED)\b"
@@ -33,6 +38,12 @@ _RCODES = {
     "Not Implemented": "NOTIMP",
     "Query Refused": "REFUSED",
 }
+
+
+def _time(text: str | None, year: int | None) -> float | None:
+    if not text:
+        return None
+    return rfc3339(text) if text[:1].isdigit() else syslog_time(text, year)
 
 
 def _end(text: str, identity: str | None) -> FlowEnd:
@@ -76,7 +87,9 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     records: list[Record] = []
     text = lines.text
     start = i
-    while i < len(text) and (match := _LINE.match(text[i])):
+    while (
+        i < len(text) and (match := _LINE.match(text[i])) and (match["time"] or _OWN.search(match["event"]))
+    ):
         reply = {"->": False, "<-": True}.get(match["arrow"])
         left, right = _end(match["left"], match["lid"]), _end(match["right"], match["rid"])
         src, dst = (right, left) if reply else (left, right)
@@ -90,7 +103,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             Flow(
                 source=lines.source(i),
                 where=context.where,
-                time=rfc3339(when) if when[:1].isdigit() else syslog_time(when, context.year),
+                time=_time(when, context.year),
                 node=match["node"] or "",
                 src=src,
                 dst=dst,
