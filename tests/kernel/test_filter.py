@@ -6,10 +6,10 @@ its packet to the stack, where the probes keep it, and returns what the filter s
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import struct
-from collections.abc import Iterator
 from functools import cache
 
 import pytest
@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deadhop.kernel import syscalls
-from deadhop.kernel.assembler import FP, R0, R1, R2, R3, R4, SKB_LOAD_BYTES, Assembler
+from deadhop.kernel.assembler import FP, R0, R2, R3, R4, SKB_LOAD_BYTES, Assembler
 from deadhop.kernel.capture import EVENT
 from deadhop.kernel.event import LAYOUT, SIZE, Event
 from deadhop.kernel.filter import FilterError, Node, compile_filter, matches, parse
@@ -83,6 +83,7 @@ def in_kernel(node: Node) -> int:
     asm.mov_imm(R4, SIZE)
     asm.call(SKB_LOAD_BYTES)
     asm.jump_if("ne", R0, 0, "failed")
+    asm.jump_if("ne", R0, 0, "no")  # the verifier wants a way to every instruction, though all may pass
     compile_filter(asm, node, "yes", "no")
     for label, answer in (("yes", 1), ("no", 0), ("failed", 99)):
         asm.label(label)
@@ -101,9 +102,9 @@ def unavailable() -> str:
 
 
 @pytest.fixture(scope="module")
-def events() -> Iterator[list[bytes]]:
+def events() -> list[bytes]:
     choose = random.Random(7)
-    yield [an_event(choose) for _ in range(300)]
+    return [an_event(choose) for _ in range(300)]
 
 
 @pytest.mark.skipif(bool(unavailable()), reason=f"cannot load BPF: {unavailable()}")
@@ -186,7 +187,5 @@ def test_a_filter_too_long_for_the_tree_is_refused() -> None:
 
 @given(st.text(alphabet=st.sampled_from(" ()!&|tcpudporsthn0123456789./:-"), max_size=60))
 def test_parsing_is_total(text: str) -> None:
-    try:
+    with contextlib.suppress(FilterError):
         parse(text, REASONS)
-    except FilterError:
-        pass

@@ -40,6 +40,10 @@ def compile_filter(asm: Assembler, node: n.Node, yes: str, no: str) -> None:
             _equal(asm, "proto", 1, number, yes, no)
         case n.Address(side, net):
             asm.load(1, R0, FP, at("version"))
+            if net.prefixlen == 0:  # and nothing behind it that the verifier would call unreachable
+                asm.jump_if32("eq", R0, net.version, yes)
+                asm.jump(no)
+                return
             asm.jump_if32("ne", R0, net.version, no)
             for field in (side,) if side else ("src", "dst"):
                 other = asm.fresh()
