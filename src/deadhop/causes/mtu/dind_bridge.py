@@ -34,6 +34,8 @@ SLUG = "dind-bridge-mtu-exceeds-pod-mtu"
 def check(view: View) -> Iterator[Hypothesis]:
     sized = devices(view.of(Link))
     told = [m for m in view.of(Message) if m.kind == "daemon-mtu" and m.field("mtu")]
+    # Where the default bridge fits, the daemon knows the size: only networks made beside it are too large.
+    fits = {d.where: d for d in sized if d.name == "docker0" and d.mtu < 1500}
     for bridge in (d for d in sized if d.name.startswith(("docker", "podman", "br-"))):
         for pod in (
             d for d in sized if d.where == bridge.where and d.role in ("nic", "pod") and d.mtu < 1500
@@ -46,6 +48,7 @@ def check(view: View) -> Iterator[Hypothesis]:
                     judged(f"the nested bridge's MTU {bridge.mtu} is above the pod's {pod.mtu}", bridge.mtu > pod.mtu, [bridge.record, pod.record], weight=2.3, required=True),
                     judged("it is the daemon's default bridge", bridge.name.startswith(("docker", "podman")), [], weight=0.4),
                     judged("the daemon was not told a smaller MTU", False if right else None, right, weight=1.6),
+                    judged("the daemon's default bridge is not smaller", False if bridge.where in fits and fits[bridge.where].mtu <= pod.mtu else None, [fits[bridge.where].record] if bridge.where in fits else [], weight=0.4, required=bridge.where in fits and fits[bridge.where].mtu <= pod.mtu),
                 ),
                 explains=("the pod itself works, containers inside it stall on the first large record",),
                 fixes=(

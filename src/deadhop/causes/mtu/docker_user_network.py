@@ -34,11 +34,14 @@ SLUG = "docker-user-network-ignores-daemon-mtu"
 
 
 def check(view: View) -> Iterator[Hypothesis]:
-    told = [m for m in view.of(Message) if m.kind == "daemon-mtu" and m.field("mtu")]
-    if not told:
+    sized = devices(view.of(Link))
+    told = [(int(m.field("mtu")), m) for m in view.of(Message) if m.kind == "daemon-mtu" and m.field("mtu")]
+    # A default bridge below 1500 was given its size: Docker's own default is 1500.
+    given = [(d.mtu, d.record) for d in sized if d.name == "docker0" and d.mtu < 1500]
+    if not (told or given):
         return
-    mtu = int(told[0].field("mtu"))
-    bridges = [d for d in devices(view.of(Link)) if d.name.startswith("br-") and d.mtu > mtu]
+    mtu = (told or given)[0][0]
+    bridges = [d for d in sized if d.name.startswith("br-") and d.mtu > mtu]
     created = [
         m for m in view.of(Message) if m.kind == "user-network" and "driver.mtu" not in m.field("args")
     ]
@@ -54,7 +57,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         subject=f"networks beside the default bridge (daemon MTU {mtu})",
         title=f"The daemon runs with MTU {mtu}, but networks that a job creates keep the full size.",
         checks=(
-            Check(text=f"the daemon is told MTU {mtu}", holds=True, weight=0.8, required=True, records=tuple(told)),
+            Check(text=f"the daemon is told MTU {mtu}", holds=True, weight=0.8, required=True, records=tuple(r for _mtu, r in (*told, *given))),
             shown("a network of its own is used, with a larger MTU or without the option", [*(b.record for b in bridges), *created, *made], weight=1.8, required=True, decide="docker network ls; docker network inspect NETWORK; ip link"),
             judged("no network option sets the MTU", False if option else None, option, weight=1.2, required=bool(option)),
             shown("a created bridge is larger than the daemon's MTU", [b.record for b in bridges], weight=0.8),
@@ -70,7 +73,7 @@ CAUSE = Cause(
     family="mtu",
     title="The nested daemon's MTU option does not reach networks that a job creates.",
     inputs=(Message, Link, CommandRun),
-    needs=(Message,),
+    needs=(Message, Link),
     rivals=("dind-bridge-mtu-exceeds-pod-mtu",),
     check=check,
 )

@@ -44,12 +44,16 @@ def check(view: View) -> Iterator[Hypothesis]:
         and o.value.lower() in ("true", "wireguard", "ipsec")
     ]
     routes = view.of(Route)
-    reduced = [r for r in routes if r.mtu]
+    # A tunnel device or a route that is smaller than the others holds the room that encryption takes.
+    tunnels = [d for d in devices(view.of(Link)) if d.role == "tunnel" and d.mtu]
+    limit = min((d.mtu for d in tunnels), default=0)
+    reduced = [r for r in routes if r.mtu and not (limit and r.mtu > limit)]
     nics = [d for d in devices(view.of(Link)) if d.role == "nic"]
     full = [
         r
         for r in routes
-        if (not r.mtu and r.legs and r.legs[0].dev and any(n.name == r.legs[0].dev for n in nics))
+        if (limit and r.mtu and r.mtu > limit)
+        or (not r.mtu and r.legs and r.legs[0].dev and any(n.name == r.legs[0].dev for n in nics))
         or (not r.mtu and r.where.startswith(("host", "node")))
     ]
     if not (enabled or (any_encryption and reduced and full)):
@@ -60,12 +64,12 @@ def check(view: View) -> Iterator[Hypothesis]:
         checks=(
             shown("traffic between nodes is encrypted", [*enabled, *any_encryption], weight=1.0, required=True, decide="cilium-dbg encrypt status; kubectl -n kube-system get cm cilium-config -o yaml | grep encrypt"),
             shown("host traffic is included (node encryption)", enabled, weight=0.8),
-            shown("pods' routes carry a reduced MTU", reduced, weight=0.7, decide="ip route show table all | grep mtu"),
-            shown("the host's own routes carry none", full, weight=1.0, required=True, decide="ip route get OTHER-NODE-IP   # on the host"),
+            shown("routes or the encrypting device carry a reduced MTU", [*reduced, *(d.record for d in tunnels if full)], weight=0.7, decide="ip route show table all | grep mtu"),
+            shown("the host's own routes carry none, or more than fits", full, weight=1.0, required=True, decide="ip route get OTHER-NODE-IP   # on the host"),
             judged("no device limits it: encryption is applied after routing", True, weight=0.0, inferred=True),
         ),
         explains=("host-network pods and the kubelet send full-size packets that do not fit once encrypted",),
-        fixes=(Fix(title="Give the host routes an MTU that leaves room", artifact="ip route change OTHER-NODES via GATEWAY dev NIC mtu 1420   # WireGuard over IPv6: 1420, over IPv4: 1440\n"),),
+        fixes=(Fix(title="Give the host routes an MTU that leaves room", artifact=f"ip route change OTHER-NODES via GATEWAY dev NIC mtu {limit or 1420}   # WireGuard needs 60 bytes over IPv4, 80 over IPv6\n"),),
         prior=-1.3,
     )  # fmt: skip
 

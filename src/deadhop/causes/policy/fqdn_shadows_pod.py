@@ -34,13 +34,19 @@ CLUSTER_NAMES = (".svc.cluster.local", ".cluster.local", ".svc")
 
 def check(view: View) -> Iterator[Hypothesis]:
     pods = {p.ip: p for p in view.of(Pod) if p.ip}
-    internal = {
-        ip: e
+    internal: dict[str, tuple[str, FqdnCacheEntry | CiliumIdentity]] = {
+        ip: (e.fqdn, e)
         for e in view.of(FqdnCacheEntry)
         for ip in e.ips
         if ip in pods or e.fqdn.rstrip(".").endswith(CLUSTER_NAMES)
     }
-    for address, entry in internal.items():
+    named = {i.identity: i for i in view.of(CiliumIdentity) if any(x.startswith("fqdn:") for x in i.labels)}
+    for identity in view.of(CiliumIdentity):
+        address = identity.prefix.partition("/")[0]
+        if address in pods and identity.identity in named:
+            label = next(x for x in named[identity.identity].labels if x.startswith("fqdn:"))
+            internal.setdefault(address, (label.removeprefix("fqdn:"), named[identity.identity]))
+    for address, (learned_name, entry) in internal.items():
         denied: list[Flow | CiliumEvent] = [
             f for f in view.of(Flow) if f.denied and f.dst.ip == address and number(f.dst.identity) >= LOCAL
         ]
@@ -58,10 +64,10 @@ def check(view: View) -> Iterator[Hypothesis]:
         if not (denied or mapped):
             continue
         yield Hypothesis(
-            subject=f"{address} ({entry.fqdn})",
-            title=f"{address} is {pod.ref if pod else 'an address of the cluster'}, but carries an identity learned from the name {entry.fqdn}.",
+            subject=f"{address} ({learned_name})",
+            title=f"{address} is {pod.ref if pod else 'an address of the cluster'}, but carries an identity learned from the name {learned_name}.",
             checks=(
-                shown("the FQDN cache holds a cluster name with this address", [entry], weight=1.2, required=True),
+                shown("a name of the cluster has this address in the FQDN cache, or gave it its identity", [entry], weight=1.2, required=True),
                 shown("the address carries a local (name-derived) identity", [*denied, *mapped][:4], weight=1.6, required=True),
                 shown("it belongs to a pod", [pod] if pod else [], weight=0.6, decide=f"kubectl get pods -A -o wide | grep {address}"),
                 shown("connections to it are denied", denied[:3], weight=0.4),
@@ -77,7 +83,7 @@ CAUSE = Cause(
     family="policy",
     title="A name-derived identity hides the identity of a pod.",
     inputs=(FqdnCacheEntry, Pod, Flow, CiliumEvent, CiliumIdentity),
-    needs=(FqdnCacheEntry,),
+    needs=(FqdnCacheEntry, CiliumIdentity),
     rivals=("cidr-rule-does-not-select-pods", "tofqdns-entry-expired"),
     check=check,
 )

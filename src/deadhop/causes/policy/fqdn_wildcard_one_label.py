@@ -57,6 +57,9 @@ def check(view: View) -> Iterator[Hypothesis]:
     for lookup in view.of(DnsLookup):
         if lookup.qname:
             names.setdefault(lookup.qname, []).append(lookup)
+    for flow in world_denials(view.of(Flow)):
+        if "." in flow.dst.name and "/" not in flow.dst.name:
+            names.setdefault(flow.dst.name, []).append(flow)
     for fact in learned(view.of(FqdnCacheEntry)):
         names.setdefault(fact.name, []).append(fact.record)
     for selector in wild:

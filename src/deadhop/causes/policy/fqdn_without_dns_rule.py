@@ -29,6 +29,7 @@ from deadhop.model.finding import Check
 from deadhop.model.observed.dns import DnsLookup, DnsQuery
 from deadhop.model.observed.kube import CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy
 from deadhop.model.observed.policy import Flow, FqdnCacheEntry, FqdnCacheListing
+from deadhop.snapshot.entities import WORLD
 from deadhop.snapshot.fqdn_policy import inspects_dns, ports, rules, selectors
 from deadhop.snapshot.learned import world_denials
 
@@ -69,14 +70,20 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     denied = world_denials(view.of(Flow))
     chosen = selectors((), named)
-    learned = [*proxied, *cached]
+    # The observer shows an outside end by name only where the DNS proxy taught it (Cilium's fqdn cache).
+    taught = view.where(
+        Flow, lambda f: f.dst.identity in WORLD and "." in f.dst.name and "/" not in f.dst.name
+    )
+    learned = [*proxied, *cached, *taught]
+    # A piece of a policy does not show what its other rules say.
+    whole = [p for p in policies if p.name or any("toFQDNs" not in r for r in rules(p))]
     name = chosen[0].text if chosen else "the name"
     yield Hypothesis(
         subject=first.ref,
         title=f"{first.ref} allows names, but no rule sends DNS through the proxy: nothing is ever learned.",
         checks=(
             Check(text=f"{first.ref} allows by name (toFQDNs)", holds=True, weight=0.4, required=True, records=(first,)),
-            judged("no rule of the policies inspects DNS (rules.dns)", not inspected, policies if inspected else (), weight=1.6, required=True, decide="kubectl get cnp,ccnp -A -o yaml | grep -A3 'rules:'"),
+            judged("no rule of the policies inspects DNS (rules.dns)", not inspected, policies if inspected else (), weight=1.6 if whole else 0.5, required=True, decide="kubectl get cnp,ccnp -A -o yaml | grep -A3 'rules:'"),
             judged("nothing passes the DNS proxy", False if learned else None, learned[:4], weight=1.0, required=bool(learned)),
             shown("it shows: DNS is allowed without inspection, the cache is empty, or connections are denied", [*dns_allowed, *empty, *denied], weight=0.4, required=True, decide="cilium-dbg fqdn cache list; kubectl get cnp,ccnp -A"),
             shown("the FQDN cache is empty", empty, weight=1.0),

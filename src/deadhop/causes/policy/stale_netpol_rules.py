@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.netfilter import IptablesRule, IptablesTable
-from deadhop.model.observed.kube import Pod
+from deadhop.model.observed.kube import Absent, Pod
 from deadhop.model.observed.policy import CiliumOption
 
 SLUG = "stale-netpol-iptables-rules"
@@ -56,12 +56,17 @@ def check(view: View) -> Iterator[Hypothesis]:
     system = [p for p in pods if p.namespace in ("kube-system", "calico-system") or p.name.startswith(("kube-proxy", "coredns"))]  # fmt: skip
     off = [o for o in view.of(CiliumOption) if OFF.get(o.key.lower().lstrip("-")) == o.value.lower()]
     calls = [(r, t) for t in view.of(IptablesTable) if t.name == "filter" for r in t.rules if r.chain in BASE]
+    none = [a for a in view.of(Absent) if a.kind == "NetworkPolicy" and not (a.name or a.namespace)]
     for controller in CONTROLLERS:
         jumps = [(r, t) for r, t in calls if r.target.startswith(controller.chains)]
+        # A listing cut down by grep shows the chains and not who calls them.
+        jumps = jumps or [(r, t) for t in view.of(IptablesTable) if t.name == "filter" and not set(BASE) & {*t.chains, *t.policies} for r in t.rules if r.chain.startswith(controller.chains) and r.target in ("REJECT", "DROP")]  # fmt: skip
         if not jumps:
             continue
         running = [p for p in pods if p.name.startswith(controller.pods) and "operator" not in p.name]
-        disabled = off if controller.name == "kube-router" else []
+        disabled: list[CiliumOption | Absent] = list(off) if controller.name == "kube-router" else []
+        disabled += [a for a in view.of(Absent) if a.kind in ("DaemonSet", "Pod") and a.name.startswith(controller.pods)]  # fmt: skip
+        disabled += none if disabled else []
         yield _hypothesis(controller, jumps, running, system, disabled)
 
 
@@ -70,14 +75,14 @@ def _hypothesis(
     jumps: list[tuple[IptablesRule, IptablesTable]],
     running: list[Pod],
     system: list[Pod],
-    disabled: list[CiliumOption],
+    disabled: list[CiliumOption | Absent],
 ) -> Hypothesis:
-    absent: list[Pod | CiliumOption] = [*disabled, *(system if not running else [])]
+    absent: list[Pod | CiliumOption | Absent] = [*disabled, *(system if not running else [])]
     return Hypothesis(
         subject=f"{controller.name} chains from {jumps[0][0].chain}",
         title=f"Chains of {controller.name} are still called, but it does not run: they enforce an old policy.",
         checks=(
-            shown(f"{jumps[0][0].chain} calls a chain of {controller.name}", [t for _r, t in jumps][:2], weight=0.9, required=True),
+            shown(f"the filter table still calls chains of {controller.name}", [t for _r, t in jumps][:2], weight=0.9, required=True),
             judged(f"{controller.name} does not run", True if absent else (False if running else None), absent[:4] or running, weight=1.8, required=True, decide="kubectl get pods -A -o wide; systemctl cat k3s | grep disable-network-policy"),
             judged("its policy part is switched off", True if disabled else None, disabled, weight=0.5),
         ),
@@ -91,7 +96,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="policy",
     title="Rules of a policy controller that no longer runs stay in force.",
-    inputs=(IptablesTable, Pod, CiliumOption),
+    inputs=(IptablesTable, Pod, CiliumOption, Absent),
     needs=(IptablesTable,),
     rivals=("policy-enforced-for-completed-pod-with-reused-ip", "benign-rules-in-other-iptables-backend"),
     check=check,

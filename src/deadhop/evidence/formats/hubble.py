@@ -23,7 +23,7 @@ _OWN = re.compile(
     r"(?:request|response)|(?:pre|post)-xlate-)|\b[A-Z][\w ]+ (?:dropped|not found|not supported)$"
 )
 _START = re.compile(
-    r" (?:->|<-|<>) \S+.* (?:FORWARDED|DROPPED|ERROR|AUDIT|REDIRECTED|TRACED|TRANSLATED|DENIED|ALLOWED)\b"
+    r" (?:->|<-|<>) \S+.* (?:FORWARDED|DROPPED|ERROR|AUDIT(?:ED)?|REDIRECTED|TRACED|TRANSLATED|DENIED|ALLOWED)\b"
 )
 _QUERY = re.compile(r"^DNS Query (?P<name>\S+) (?P<types>\S+)$")
 _ANSWER = re.compile(

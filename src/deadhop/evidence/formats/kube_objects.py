@@ -13,7 +13,7 @@ from deadhop.evidence import safe_yaml
 from deadhop.evidence.fields import integer, rfc3339
 from deadhop.evidence.format import Context, Locate, ValueFormat
 from deadhop.evidence.formats.nginx_conf import snippet
-from deadhop.model.observed.dns import CorefileText
+from deadhop.model.observed.dns import CorefileText, HostsEntry
 from deadhop.model.observed.kube import (
     CLASS_OF_KIND,
     Endpoints,
@@ -51,6 +51,11 @@ _GIVEAWAY: tuple[tuple[frozenset[str], str], ...] = (
     (frozenset({"dnsConfig"}), "Pod"),
     (frozenset({"mtls"}), "PeerAuthentication"),
     (frozenset({"trafficPolicy"}), "DestinationRule"),
+    (frozenset({"hostAliases"}), "Pod"),
+    (frozenset({"serviceAccountName"}), "Pod"),
+    (frozenset({"nodeSelector", "tolerations"}), "Pod"),
+    (frozenset({"portLevelSettings"}), "DestinationRule"),
+    (frozenset({"jwtRules"}), "RequestAuthentication"),
 )
 
 
@@ -183,6 +188,10 @@ def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
         yield Secret(**{**common, "raw": value})
         return
     yield build(common, value) if build else CLASS_OF_KIND.get(kind, KubeObject)(**common)
+    if kind == "Pod":
+        for alias in _list(_dict(value, "spec").get("hostAliases")):
+            names = tuple(text(n) for n in alias.get("hostnames") or () if isinstance(n, str))
+            yield HostsEntry(source=locate("spec/hostAliases"), where=common["name"], address=text(alias.get("ip")), names=names)  # fmt: skip
     if kind == "Ingress":
         for key, told in _dict(meta, "annotations").items():
             if str(key).endswith("-snippet") and isinstance(told, str):

@@ -8,7 +8,17 @@ from deadhop.evidence import prompt
 from deadhop.evidence.fields import integer, is_ip
 from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.evidence.formats.probes import probe_failure
-from deadhop.model.observed.kube import Endpoints, Event, KubeObject, Pod, Secret, Service, ServicePort
+from deadhop.model.observed.kube import (
+    Absent,
+    Endpoints,
+    Event,
+    KubeObject,
+    Namespace,
+    Pod,
+    Secret,
+    Service,
+    ServicePort,
+)
 from deadhop.model.record import Record
 
 _HEADER = re.compile(
@@ -22,7 +32,7 @@ _SERVICE_ROW = re.compile(
 )
 _PORT = re.compile(r"^(\d+)(?::(\d+))?/(TCP|UDP|SCTP)$")
 _START = re.compile(
-    r"^\s*(?:NAMESPACE\s|NAME\s|LAST SEEN\s)|\s\d+/\d+\s+[A-Z]\w+\s+\d+|\s(?:ClusterIP|NodePort|LoadBalancer|ExternalName)\s"
+    r"^No resources found|^Error from server \(NotFound\): |^\s*(?:NAMESPACE\s|NAME\s|LAST SEEN\s)|\s\d+/\d+\s+[A-Z]\w+\s+\d+|\s(?:ClusterIP|NodePort|LoadBalancer|ExternalName)\s"
 )
 
 
@@ -41,6 +51,50 @@ def _cells(columns: list[tuple[str, int]], line: str) -> dict[str, str]:
     return cells
 
 
+#: What kubectl calls the kinds that causes ask for (short names of core/v1, apps/v1, networking.k8s.io, cilium.io, istio.io).
+_KINDS = {
+    "Namespace": "ns namespace namespaces", "Node": "no node nodes", "ConfigMap": "cm configmap configmaps",
+    "NetworkPolicy": "netpol networkpolicy networkpolicies", "Ingress": "ing ingress ingresses",
+    "CiliumNetworkPolicy": "cnp ciliumnetworkpolicy ciliumnetworkpolicies", "Pod": "po pod pods", "Service": "svc service services",
+    "CiliumClusterwideNetworkPolicy": "ccnp ciliumclusterwidenetworkpolicies", "Deployment": "deploy deployment deployments",
+    "DaemonSet": "ds daemonset daemonsets", "StatefulSet": "sts statefulset statefulsets", "Secret": "secret secrets",
+    "VirtualService": "vs virtualservice virtualservices", "DestinationRule": "dr destinationrule destinationrules",
+    "PeerAuthentication": "pa peerauthentication peerauthentications", "ServiceEntry": "se serviceentry serviceentries",
+    "AuthorizationPolicy": "ap authorizationpolicy authorizationpolicies", "Endpoints": "ep endpoints",
+}  # fmt: skip
+_KIND_OF = {word: kind for kind, words in _KINDS.items() for word in words.split()}
+_NOTHING = re.compile(r"^No resources found(?: in (?P<ns>\S+?) namespace)?\.?$")
+_NOT_FOUND = re.compile(
+    r"^Error from server \(NotFound\): (?P<kind>[a-z]+)(?:\.[\w.]+)? \"(?P<name>[^\"]+)\" not found"
+)
+
+
+def _asked_kind(context: Context) -> str:
+    """The kind that ``kubectl get KIND`` asked for; empty where the command is not shown."""
+    argv = context.command.argv if context.command else ()
+    if "get" not in argv:
+        return ""
+    word = next((w for w in argv[argv.index("get") + 1 :] if not w.startswith("-")), "")
+    return _KIND_OF.get(word.partition("/")[0].partition(".")[0].lower(), "")
+
+
+def _absent(lines: Lines, i: int, context: Context) -> list[Record]:
+    line = lines.text[i].strip()
+    if match := _NOT_FOUND.match(line):
+        kind = _KIND_OF.get(match["kind"], match["kind"].capitalize())
+        return [Absent(source=lines.source(i), where=context.where, kind=kind, name=match["name"], namespace=_namespace(context))]  # fmt: skip
+    kind = _asked_kind(context)
+    if kind and (match := _NOTHING.match(line)):
+        namespace = match["ns"] or _namespace(context)
+        return [Absent(source=lines.source(i), where=context.where, kind=kind, namespace=namespace)]
+    return []
+
+
+def _labels(cells: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    shown = cells.get("LABELS", "")
+    return tuple((k, v) for k, _eq, v in (pair.partition("=") for pair in shown.split(",") if "=" in pair))
+
+
 def _namespace(context: Context) -> str:
     argv = context.command.argv if context.command else ()
     for i, word in enumerate(argv[:-1]):
@@ -52,8 +106,11 @@ def _namespace(context: Context) -> str:
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     text = lines.text
     start = i
+    if absent := _absent(lines, i, context):
+        return i + 1, absent
     records: list[Record] = []
     namespace = _namespace(context)
+    asked = _asked_kind(context)
     columns: list[tuple[str, int]] = []
     if _HEADER.match(text[i]):
         columns = _columns(text[i])
@@ -67,7 +124,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             gap += 1
             i += 1
             continue
-        record = _row(lines, i, line, columns, namespace)
+        record = _row(lines, i, line, columns, namespace, asked)
         if record is None:
             break
         records.append(record)
@@ -78,9 +135,12 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     return i, records
 
 
-def _row(lines: Lines, i: int, line: str, columns: list[tuple[str, int]], namespace: str) -> Record | None:
+def _row(
+    lines: Lines, i: int, line: str, columns: list[tuple[str, int]], namespace: str, asked: str
+) -> Record | None:
     names = {name for name, _at in columns}
     source = lines.source(i)
+    labels = _labels(_cells(columns, line)) if "LABELS" in names else ()
     if match := _POD_ROW.match(line):
         ready, total = match["ready"].split("/")
         ip = match["ip"] or ""
@@ -88,6 +148,7 @@ def _row(lines: Lines, i: int, line: str, columns: list[tuple[str, int]], namesp
         return Pod(
             source=source, kind="Pod", name=match["name"], namespace=(match["ns"] or "") if spaced and match["ns"] else namespace,
             ip=ip if is_ip(ip) else "", node=(match["node"] or "").replace("<none>", ""), ready=(int(ready), int(total)), phase=match["status"],
+            labels=labels,
         )  # fmt: skip
     if match := _SERVICE_ROW.match(line):
         ports = []
@@ -128,12 +189,18 @@ def _row(lines: Lines, i: int, line: str, columns: list[tuple[str, int]], namesp
             return Secret(
                 source=source, kind="Secret", name=cells["NAME"], namespace=cells.get("NAMESPACE", namespace)
             )
-        kind = "Node" if "ROLES" in names else "Resource"
-        return KubeObject(
+        shown, _, name = cells["NAME"].rpartition("/")
+        kind = "Node" if "ROLES" in names else _KIND_OF.get(shown.partition(".")[0], asked or "Resource")
+        if kind == "Resource" and any(k == "kubernetes.io/metadata.name" for k, _v in labels):
+            kind = "Namespace"
+        # A row shows no manifest: kinds whose causes read the manifest stay plain objects.
+        made = Namespace if kind == "Namespace" else KubeObject
+        return made(
             source=source,
             kind=kind,
-            name=cells["NAME"],
+            name=name,
             namespace=cells.get("NAMESPACE", namespace),
+            labels=labels,
             raw={"cells": cells},
         )
     return None

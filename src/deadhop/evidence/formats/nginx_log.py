@@ -54,7 +54,7 @@ _REST = re.compile(
     r"(?P<length>\d+) (?P<seconds>[\d.]+) \[(?P<backend>[^\]]*)\] \[[^\]]*\] (?P<upstream>[\d.:, a-fA-F\[\]-]+?) (?P<sent>[\d, -]+?) (?P<took>[\d., -]+?) (?P<upstream_status>[\d, -]+?)(?: \w+)?$"
 )
 _START = re.compile(
-    r"\[(?:emerg|alert|crit|error|warn|notice|info)\] |\"[^\"]*\" \d{3} (?:\d+|-)|while connecting to upstream|while reading response header from upstream|while reading PROXY protocol|while SSL handshaking|reading client request"
+    r"\[(?:emerg|alert|crit|error|warn|notice|info)\] |\"[^\"]*\" \d{3} (?:\d+|-)|while connecting to upstream|while reading response header from upstream|while reading PROXY protocol|while SSL handshaking|reading client request|broken header: \""
 )
 _BARE = re.compile(
     r"while (?:connecting to upstream|reading response header from upstream|reading PROXY protocol|SSL handshaking|reading upstream|reading client request)|upstream sent too|does not have any active Endpoint"
@@ -66,6 +66,14 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     line = lines.text[i].strip()
     if len(line) > 6000:
         return i, []
+    end = i + 1
+    if 'broken header: "' in line and "while reading PROXY" not in line:
+        # The header is logged as it came, line ends and all (ngx_proxy_protocol_read).
+        for k in range(i + 1, min(i + 40, len(lines.text))):
+            if "while reading PROXY protocol" in lines.text[k]:
+                line = " ".join(part.strip() for part in lines.text[i : k + 1])[:6000]
+                end = k + 1
+                break
     if match := _ACCESS.match(line):
         return i + 1, [_access(lines, i, context, match)]
     match = _ERROR.search(line)
@@ -84,7 +92,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
                 source=lines.source(i), where=context.where, time=when, emitter="nginx", kind=kind,
                 fields=tuple(fields.items()), text=line[:500],
             )  # fmt: skip
-            return i + 1, [message, *_dial(message, kind)]
+            return end, [message, *_dial(message, kind)]
     return i, []
 
 

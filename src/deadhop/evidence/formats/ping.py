@@ -74,6 +74,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         i += 1
     if not seen:
         return start, []
+    if size is None:
+        size, target = _asked(argv, target)
     df = any("do" in a for a in argv if a in ("do", "-Mdo")) or "-D" in argv
     return i, [
         Ping(
@@ -88,6 +90,13 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             text=lines.text[start].strip(),
         )
     ]
+
+
+def _asked(argv: tuple[str, ...], target: str) -> tuple[int | None, str]:
+    """Payload size and target of the command line, for output whose first line was cut off."""
+    joined = re.search(r"(?:^| )-s ?(\d{1,5})(?: |$)", " ".join(argv))
+    named = next((a for a in reversed(argv[1:]) if not a.startswith("-") and re.search(r"[.:]", a)), "")
+    return (int(joined[1]) if joined else None), target or named
 
 
 def _read_note(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:

@@ -17,12 +17,28 @@ _LINE = re.compile(
 )
 
 
+#: What every rule of a group has (EC2 API, IpPermission).
+_RULE = {"IpProtocol", "IpRanges"}
+
+
+def _bare(value: Any) -> list[dict[str, Any]]:
+    """The rules of a listing cut down by ``--query``: a list of rules, or of one such list per group."""
+    if not isinstance(value, list):
+        return []
+    flat = [rule for item in value for rule in (item if isinstance(item, list) else [item])]
+    return flat if flat and all(isinstance(r, dict) and r.keys() >= _RULE for r in flat) else []
+
+
 def _match(value: Any) -> bool:
-    return isinstance(value, dict) and ("SecurityGroups" in value or "IpPermissions" in value)
+    if isinstance(value, dict):
+        return "SecurityGroups" in value or "IpPermissions" in value
+    return bool(_bare(value))
 
 
 def _read_value(value: Any, locate: Locate, context: Context) -> Iterable[Record]:
-    groups = mappings(value, "SecurityGroups") or [value]
+    groups = mappings(value, "SecurityGroups") or [
+        value if isinstance(value, dict) else {"IpPermissions": _bare(value)}
+    ]
     for i, group in enumerate(groups):
         for key, ingress in (("IpPermissions", True), ("IpPermissionsEgress", False)):
             for k, rule in enumerate(mappings(group, key)):

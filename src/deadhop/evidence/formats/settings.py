@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
-from deadhop.evidence.format import Context, Locate, ValueFormat
+from deadhop.evidence.format import Context, LineFormat, Lines, Locate, ValueFormat
 from deadhop.evidence.formats.kube_objects import options
+from deadhop.model.observed.policy import CiliumOption
 from deadhop.model.record import Record
 
 #: Top-level keys by which such a document is known (Cilium Helm values and cilium-config keys, Talos, Istio).
@@ -30,4 +32,26 @@ def _read(value: Any, locate: Locate, context: Context) -> Iterable[Record]:  # 
     return options(value, locate)
 
 
-FORMAT = ValueFormat("settings", _match, _read, priority=60)
+#: One option by itself, as ``grep`` leaves it of cilium-config: how the agent's flags begin (pkg/option/config.go).
+_OPTION = re.compile(
+    r"^\s*(?:--)?(?P<key>(?:enable|disable|policy|tofqdns|dnsproxy|kube-proxy|bpf|install|auto-direct|ipv4|ipv6|routing|tunnel|"
+    r"monitor|cluster|identity|proxy|mesh-auth|egress|node-port|cni|ipam|encrypt|mtu|host|direct-routing|devices|"
+    r"native-routing|masquerade|sidecar|local-router|restore|preallocate|socket|load-balancer|loadbalancer|arping|"
+    r"conntrack-gc|ct-global|annotate)(?:-[a-z0-9]+)+)(?:\s*:\s+|=)"
+    r"[\"']?(?P<value>true|false|\d+[smh]?|[\w./:,-]+)[\"']?\s*$"
+)
+
+
+def _read_option(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    match = _OPTION.match(lines.text[i])
+    if not match:
+        return i, []
+    return i + 1, [
+        CiliumOption(source=lines.source(i), where=context.where, key=match["key"], value=match["value"])
+    ]
+
+
+FORMATS = (
+    ValueFormat("settings", _match, _read, priority=60),
+    LineFormat("option", _OPTION, _read_option, priority=60),
+)

@@ -57,10 +57,18 @@ class KubeObject(Record, frozen=True, kw_only=True):
 
     @property
     def ref(self) -> str:
-        return f"{self.kind} {self.namespace + '/' if self.namespace else ''}{self.name}"
+        return f"{self.kind} {self.namespace + '/' if self.namespace else ''}{self.name}".rstrip()
 
     def __hash__(self) -> int:
         return hash((self.kind, self.namespace, self.name, self.source))
+
+
+class Absent(Record, frozen=True, kw_only=True):
+    """What kubectl did not find: an object by name, or with an empty ``name`` any of the kind (in ``namespace``)."""
+
+    kind: str
+    name: str = ""
+    namespace: str = ""
 
 
 class Pod(KubeObject, frozen=True, kw_only=True):
