@@ -19,6 +19,7 @@ def gather_in_child(
     etc: Path = Path("/etc"),
     kernel_log: bool = True,
     kernel_since: float = 0.0,
+    files: bool = True,
 ) -> list[Miss]:
     """As :func:`~deadhop.collect.gather.gather`, in a child for which ``entering`` was called."""
     inlet, outlet = os.pipe()
@@ -29,7 +30,9 @@ def gather_in_child(
         try:
             os.close(inlet)
             entering()
-            missing = gather(folder, name, etc=etc, kernel_log=kernel_log, kernel_since=kernel_since)
+            missing = gather(
+                folder, name, etc=etc, kernel_log=kernel_log, kernel_since=kernel_since, files=files
+            )
         except BaseException as error:
             missing = [("everything", f"the namespace cannot be entered: {error}")]
             status = 1

@@ -54,15 +54,21 @@ class Missing(Exception):
 
 
 def gather(
-    folder: Path, name: str, *, etc: Path = Path("/etc"), kernel_log: bool = True, kernel_since: float = 0.0
+    folder: Path,
+    name: str,
+    *,
+    etc: Path = Path("/etc"),
+    kernel_log: bool = True,
+    kernel_since: float = 0.0,
+    files: bool = True,
 ) -> list[Miss]:
     """Writes the files of the calling process's namespace into ``folder``; gives what could not be made.
 
-    ``name`` stands in prompts. ``etc`` is where the namespace's processes have ``/etc``. ``kernel_since`` leaves out
+    ``name`` stands in prompts. ``files`` are the machine's sysctl.d files and udev rules. ``etc`` is where the namespace's processes have ``/etc``. ``kernel_since`` leaves out
     older lines of the kernel's log, in seconds since boot.
     """
     missing: list[Miss] = []
-    for file, make in _files(name, etc, kernel_log, kernel_since):
+    for file, make in _files(name, etc, kernel_log, kernel_since, files):
         try:
             text = make()
         except (Missing, OSError) as error:
@@ -76,7 +82,7 @@ def gather(
 
 
 def _files(
-    name: str, etc: Path, kernel_log: bool, kernel_since: float
+    name: str, etc: Path, kernel_log: bool, kernel_since: float, files: bool
 ) -> Iterator[tuple[str, Callable[[], str]]]:
     for file, argv in LISTINGS.items():
         if file == "conntrack.txt":
@@ -96,8 +102,9 @@ def _files(
         yield "kernel-log.txt", lambda: session_text(name, "dmesg", procfs.kernel_log(kernel_since))
     yield "resolv-conf.txt", lambda: cat(name, etc, "resolv.conf")
     yield "hosts.txt", lambda: cat(name, etc, "hosts")
-    yield "sysctl-files.txt", lambda: procfs.sysctl_files(name)
-    yield "udev-rules.txt", lambda: procfs.udev_rules(name)
+    if files:
+        yield "sysctl-files.txt", lambda: procfs.sysctl_files(name)
+        yield "udev-rules.txt", lambda: procfs.udev_rules(name)
 
 
 def run(argv: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from deadhop.evidence import limits
+from deadhop.evidence import limits, namespace
 from deadhop.evidence.documents import Document, NoEvidence, documents
 from deadhop.evidence.format import Context, Lines, Locate
 from deadhop.evidence.registry import registry
@@ -74,6 +74,9 @@ def _read_document(document: Document, evidence: Evidence) -> None:
         evidence.add(Problem(source=Source(document.name), kind="unread", text="empty file"))
         return
     seen: Counter[type] = Counter()
+    first = _of_namespace(document, first, evidence)
+    if not first:
+        return
 
     def keep(records: Iterator[Record]) -> None:
         for record in records:
@@ -98,6 +101,25 @@ def _read_document(document: Document, evidence: Evidence) -> None:
         if count > limits.RECORDS:
             text = f"{count - limits.RECORDS} more {kind.__name__} records were left out (limit {limits.RECORDS})"
             evidence.add(Problem(source=Source(document.name), kind="limit", text=text))
+
+
+def _of_namespace(document: Document, first: bytes, evidence: Evidence) -> bytes:
+    """Reads a file of a namespace's folder (``NAME/ip-route6.json``) as what its name says, its records in ``host
+    NAME``, as a prompt of that host would put them. Gives back what is left to read: all of it where the file is
+    something else after all."""
+    folder, _, base = document.name.replace("!", "/").rpartition("/")
+    name = folder.rpartition("/")[2]
+    if base not in namespace.READERS or not name:
+        return first
+    whole = _whole(document, first, evidence)
+    records = list(namespace.READERS[base](whole, document.name))
+    if not any(isinstance(record, Problem) for record in records):
+        if base.endswith(".txt") and len(whole) <= limits.QUOTABLE:
+            evidence.text[document.name] = whole.decode("utf-8", "replace").split("\n")
+        for record in records:
+            evidence.add(msgspec.structs.replace(record, where=f"host {name}"))
+        return b""
+    return whole
 
 
 def _is_text(head: bytes) -> bool:

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
-from deadhop.model.net import Sysctl
+from deadhop.model.net import Listing, Sysctl
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.node import SysctlSetting
 from deadhop.model.observed.shell import CommandRun
@@ -66,6 +66,13 @@ def check(view: View) -> Iterator[Hypothesis]:
                 checks=(judged("forwarding is off", False, live, required=True),),
             )
         return
+    if not (files or warned or by_file):
+        # 0 is the kernel's default, and right for a pod and for a host without pods: in a whole listing it says
+        # nothing, while somebody who asks for this one key has a reason.
+        whole = {listing.source.file for listing in view.of(Listing) if listing.what == "sysctls"}
+        off = [s for s in off if s.source.file not in whole]
+        if not off:
+            return
     on = [s for s in live if s.value == "1"] if not off else []
     yield Hypothesis(
         subject=KEYS[0],
@@ -87,6 +94,7 @@ CAUSE = Cause(
     title="A sysctl file sets IP forwarding to 0 and undoes what the container runtime had enabled.",
     inputs=(
         Sysctl,
+        Listing,
         SysctlSetting,
         CommandRun,
         Message,

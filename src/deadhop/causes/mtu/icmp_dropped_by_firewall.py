@@ -79,12 +79,20 @@ def _ports(rule: IptablesRule) -> bool:
 
 
 def _nft_drops(rule: NftRule) -> bool:
-    text = str(rule.expr) if hasattr(rule, "expr") else str(rule)
-    return (
-        "icmp" in text
-        and "drop" in text
-        and ("destination-unreachable" in text or "frag-needed" in text or "packet-too-big" in text)
-    )
+    """Whether a rule ends ICMP errors about size: by their type, or all of ICMP by its protocol."""
+    if not any("drop" in part or "reject" in part for part in rule.expr if isinstance(part, dict)):
+        return False
+    matches = [part["match"] for part in rule.expr if isinstance(part, dict) and "match" in part]
+    text = str(matches)
+    if "'type'" in text and "icmp" in text:
+        return any(word in text for word in ("destination-unreachable", "frag-needed", "packet-too-big"))
+    return any(
+        str(m.get("right")) in ("icmp", "icmpv6", "ipv6-icmp", "1", "58")
+        and m.get("op") in ("==", "in")
+        and ("l4proto" in str(m.get("left")) or "'field': 'protocol'" in str(m.get("left")) or "'nexthdr'" in str(m.get("left")))
+        for m in matches
+        if isinstance(m, dict)
+    )  # fmt: skip
 
 
 CAUSE = Cause(

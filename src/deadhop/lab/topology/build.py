@@ -63,17 +63,17 @@ def _defaults(lab: Lab, name: str) -> None:
 
 def _link(lab: Lab, link: LinkSpec) -> None:
     name, _, dev = link.dev.partition("/")
-    words = [f"link add {dev}"]
+    words = [f"link add name {dev}"]
     if link.mac:
         words.append(f"address {link.mac}")
     if link.mtu:
         words.append(f"mtu {link.mtu}")
     if link.over and link.kind in ("vlan", "macvlan"):
-        words.insert(0, words.pop(0).replace("link add", f"link add link {link.over} name"))
+        words.insert(0, words.pop(0).replace("link add", f"link add link {link.over}"))
     if link.kind in ("tun", "tap"):
         lab.ip(name, [f"tuntap add dev {dev} mode {link.kind} {link.options}".strip()])
         if link.mtu:
-            lab.ip(name, [f"link set {dev} mtu {link.mtu}"])
+            lab.ip(name, [f"link set dev {dev} mtu {link.mtu}"])
         return
     words.append(f"type {link.kind}")
     if link.kind == "veth":
@@ -97,17 +97,17 @@ def _link(lab: Lab, link: LinkSpec) -> None:
     elif link.kind == "ipip":
         words.append(f"local {link.local} remote {link.remote}")
     lab.ip(name, [" ".join([*words, link.options]).strip()])
-    lab.ip(name, [f"link set {port} master {dev}" for port in link.ports])
+    lab.ip(name, [f"link set dev {port} master {dev}" for port in link.ports])
 
 
 def _up(lab: Lab, link: LinkSpec) -> None:
     arp = "" if link.arp else " arp off"
     if link.up:
         name, _, dev = link.dev.partition("/")
-        lab.ip(name, [f"link set {dev}{arp} up"])
+        lab.ip(name, [f"link set dev {dev}{arp} up"])
         if link.peer:
             name, _, dev = link.peer.partition("/")
-            lab.ip(name, [f"link set {dev}{arp} up"])
+            lab.ip(name, [f"link set dev {dev}{arp} up"])
 
 
 def _state(lab: Lab, name: str, spec: NamespaceSpec) -> None:

@@ -188,6 +188,8 @@ class Lab:
             owner.remove(self.full(name))
         self.names.clear()
         shutil.rmtree(self.scratch, ignore_errors=True)
+        with suppress(OSError):  # another lab's scratch is in there
+            owner.ROOT.rmdir()
 
     def __enter__(self) -> Lab:
         return self
@@ -226,40 +228,38 @@ def _drain(descriptor: int, path: Path, seen: bytes) -> None:
 
 
 def enterer(netns: str, files: Path) -> Callable[[], None]:
-    """A function that moves the calling process into ``netns`` and mounts ``files`` over the machine's own."""
-    placed = (
-        sorted(str(p.relative_to(files)) for p in files.rglob("*") if p.is_file()) if files.is_dir() else []
-    )
+    """A function that moves the calling process into ``netns`` and mounts ``files`` over the machine's own. Raises
+    :class:`LabError` where this machine has no place for one of them."""
+    binds = list(_binds(files)) if files.is_dir() else []
 
     def enter_it() -> None:
         enter.set_netns(netns)
         enter.own_mounts()
         enter.mount("sysfs", "/sys", "sysfs")
-        if placed:
-            _place(files, ["/" + path for path in placed])
+        for source, target in binds:
+            enter.mount(source, target, flags=enter.MS_BIND)
 
     return enter_it
 
 
-def _place(files: Path, placed: list[str]) -> None:
-    replaced = [folder for folder in WHOLE if any(path.startswith(folder + "/") for path in placed)]
-    if any(folder.endswith("sysctl.d") for folder in replaced):
-        replaced = [folder for folder in WHOLE if folder.endswith("sysctl.d")] + [
-            folder for folder in replaced if not folder.endswith("sysctl.d")
-        ]
-    for folder in replaced:
+def _binds(files: Path) -> Iterator[tuple[str, str]]:
+    """What stands over what: whole folders for :data:`WHOLE`, all of sysctl.d(5) where there is one file of it."""
+    placed = ["/" + str(path.relative_to(files)) for path in sorted(files.rglob("*")) if path.is_file()]
+    whole = [folder for folder in WHOLE if any(path.startswith(folder + "/") for path in placed)]
+    if any(folder.endswith("sysctl.d") for folder in whole):
+        whole = [folder for folder in WHOLE if folder.endswith("sysctl.d") or folder in whole]
+    for folder in whole:
         own = files / folder.lstrip("/")
-        if not os.path.isdir(folder):
-            if own.is_dir():
-                raise LabError(f"cannot place files in {folder}: this machine has no such folder")
-            continue
-        own.mkdir(parents=True, exist_ok=True)
-        enter.mount(str(own), os.path.realpath(folder), flags=enter.MS_BIND)
+        if os.path.isdir(folder):
+            own.mkdir(parents=True, exist_ok=True)
+            yield str(own), os.path.realpath(folder)
+        elif own.is_dir():
+            raise LabError(f"cannot place files in {folder}: this machine has no such folder")
     for path in placed:
-        if not path.startswith(tuple(folder + "/" for folder in replaced)):
+        if not path.startswith(tuple(folder + "/" for folder in whole)):
             if not os.path.exists(path):
                 raise LabError(f"cannot place {path}: this machine has no such file to stand over")
-            enter.mount(str(files / path.lstrip("/")), os.path.realpath(path), flags=enter.MS_BIND)
+            yield str(files / path.lstrip("/")), os.path.realpath(path)
 
 
 def _sysctl_path(key: str) -> Path:
