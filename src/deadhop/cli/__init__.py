@@ -18,6 +18,7 @@ COMMANDS: dict[str, str] = {
     "causes": "List the knowledge base.",
     "demo": "Diagnose five cases whose evidence ships with deadhop.",
     "eval": "Diagnose labelled incidents and print what was hit and missed.",
+    "drops": "Watch the packets that the running kernel drops.",
     "lab": "Faults made real in network namespaces; the model against the running kernel.",
     "collect": "Write evidence of this node and its pods.",
     "mesh": "Check the mesh model against the real Envoy.",

@@ -46,7 +46,8 @@ def explain(event: Event, reason: str, state: NetNamespace | None) -> Why:
 
 
 def flow_of(event: Event, state: NetNamespace) -> PacketFlow:
-    """The packet at the door of its namespace: received on the device of ``skb_iif``, else sent locally."""
+    """The packet at the door of its namespace: received on the device of ``skb_iif``, else sent locally. What loops
+    back through ``lo`` was sent locally and brings its route along."""
     facts: dict[str, Any] = header(event)
     ends = transport(event)
     icmp = ends.get("icmp", {})
@@ -71,9 +72,9 @@ def flow_of(event: Event, state: NetNamespace) -> PacketFlow:
 def _received_on(event: Event, state: NetNamespace) -> str | None:
     if not event.iif:
         return None
-    if event.iif == event.ifindex:
-        return event.dev
-    return next((link.ifname for link in state.links or () if link.ifindex == event.iif), None)
+    name = event.dev if event.iif == event.ifindex else ""
+    name = name or next((link.ifname for link in state.links or () if link.ifindex == event.iif), "")
+    return None if name in ("", "lo") else name
 
 
 def judge(answer: PacketAnswer, reason: str) -> Why:
