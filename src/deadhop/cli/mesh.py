@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from deadhop.cli.lab import end_on_sigterm
+from deadhop.cli.lab_verify import end_on_sigterm
 
 
 @click.group("mesh")

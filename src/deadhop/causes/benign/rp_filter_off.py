@@ -25,11 +25,12 @@ from collections.abc import Iterator
 
 from deadhop.model import cni
 from deadhop.model.cause import Cause, Hypothesis, View, judged, shown
-from deadhop.model.net import Sysctl
+from deadhop.model.net import Listing, Sysctl
 from deadhop.model.netfilter import IptablesTable
 from deadhop.model.observed.http import DialFailure
 from deadhop.model.observed.kernel import MartianSource
 from deadhop.model.observed.kube import ProbeFailure
+from deadhop.model.observed.node import SysctlSetting
 
 SLUG = "benign-rp-filter-disabled-as-intended"
 
@@ -40,8 +41,13 @@ def check(view: View) -> Iterator[Hypothesis]:
         for s in view.of(Sysctl)
         if s.key.startswith("net.ipv4.conf.") and s.key.endswith(".rp_filter")
     }
+    # Somebody who lists every setting does not suspect this one.
+    whole = {listing.source.file for listing in view.of(Listing) if listing.what == "sysctls"}
+    values = {dev: s for dev, s in values.items() if s.source.file not in whole}
     own = [s for dev, s in values.items() if (row := cni.device(dev)) and row.rp_filter == 0]
-    if not own or "all" not in values:
+    files = [s for s in view.of(SysctlSetting) if s.key == "net.ipv4.conf.all.rp_filter" and not s.exclude]
+    every = [values["all"]] if "all" in values else [s for s in files if s.value == "0"]
+    if not own or not every:
         return
     on = [s for s in values.values() if s.value != "0"]
     rules = [t for t in view.of(IptablesTable) if any("rpfilter" in r.args for r in t.rules)]
@@ -50,7 +56,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         subject="net.ipv4.conf.*.rp_filter",
         title="Reverse-path filtering is off on every device, as this CNI needs it.",
         checks=(
-            judged("every value is 0", not on, on[:3] or [values["all"]], weight=1.6, required=True),
+            judged("every value is 0", not on, on[:3] or every, weight=1.6, required=True),
             judged("no netfilter rule does the same check", not rules, rules, weight=0.5, required=True),
             shown("the CNI's own devices are among them", own[:3], weight=1.0, required=True),
             judged("no packet is logged as martian, and nothing fails", not trouble, trouble[:3], weight=0.8, required=True),
@@ -65,7 +71,7 @@ CAUSE = Cause(
     family="benign",
     title="Reverse-path filtering is off, as the CNI needs it.",
     severity="benign",
-    inputs=(Sysctl, IptablesTable, MartianSource, ProbeFailure, DialFailure),
+    inputs=(Sysctl, SysctlSetting, Listing, IptablesTable, MartianSource, ProbeFailure, DialFailure),
     needs=(Sysctl,),
     rivals=("rp-filter-enabled-globally-on-node", "rp-filter-overwritten-by-systemd-sysctl"),
     check=check,

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.cni import device
-from deadhop.model.net import Route, Rule
+from deadhop.model.net import Listing, Route, Rule
 from deadhop.model.observed.kernel import MartianSource
 from deadhop.model.observed.node import RouteGet
 from deadhop.snapshot.firewall import within
@@ -59,6 +59,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         ]
         if not own and not wrong:
             continue
+        if not pods and not wrong and any(what.what == f"routes{rule.family}" for what in view.of(Listing)):
+            continue  # a node whose main table is known whole and has no pod routes has none to lack elsewhere
         src = rule.src if rule.src not in (None, "", "all", "0.0.0.0/0", "default") else ""
         yield Hypothesis(
             subject=f"rule {rule.priority} to table {rule.table}",
@@ -90,6 +92,7 @@ CAUSE = Cause(
     title="Another agent's routing rule sends node traffic to a table without pod routes.",
     inputs=(
         Rule,
+        Listing,
         Route,
         RouteGet,
         MartianSource,

@@ -97,7 +97,7 @@ def _hypothesis(view: View, dev: str, live: Sysctl, pair: veth.VethPair | None) 
             shown("a sysctl file sets rp_filter", settings, weight=1.3, required=True, decide="grep -rs rp_filter /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d"),
             shown("the kernel drops IPv4 packets from the pod as martian on this device", martians, weight=1.6, decide="sysctl -w net.ipv4.conf.all.log_martians=1; journalctl -kf | grep martian"),
             shown("a udev rule applies sysctl files again to every new device", udev, weight=0.9, decide="grep -rs systemd-sysctl /usr/lib/udev/rules.d /etc/udev/rules.d"),
-            judged(f"the route back to {pod_ip or 'the pod'} leads to {back or '?'} and not to {dev}", None if not back else back != dev, evidence_back, weight=0.8, decide=f"ip route get {pod_ip or 'POD-IP'}"),
+            judged(f"the route back to {pod_ip or 'the pod'} leads to {back or '?'} and not to {dev}", None if not back else back != dev, evidence_back, weight=0.8, required=back == dev, decide=f"ip route get {pod_ip or 'POD-IP'}"),
             judged(f"{dev} has no IPv4 address, so loose mode drops too", None if pair is None else not addressed, [pair.host] if pair and not addressed else [], weight=0.3),
             shown("the pair of devices leads from the pod to this device", [pair.pod, pair.host] if pair else [], weight=0.4),
             shown("the process behind the entered namespace is known", [p for p in processes if pair and pair.pod.where == f"pid {p.pid}"], weight=0.1),

@@ -46,7 +46,15 @@ def check(view: View) -> Iterator[Hypothesis]:
         if known.address != link.address:
             changed += [known, link]
     host = {k.address for k in links}
-    static = [n for n in view.of(Neighbour) if n.lladdr and "PERMANENT" in (n.state or ())]
+    # A tunnel's permanent neighbours are the remote ends of the tunnel, and no veth of this node.
+    tunnels = {
+        (k.where, k.ifname) for k in view.of(Link) if k.kind in ("vxlan", "geneve", "wireguard", "ipip")
+    }
+    static = [
+        n
+        for n in view.of(Neighbour)
+        if n.lladdr and "PERMANENT" in (n.state or ()) and (n.where, n.dev) not in tunnels
+    ]
     stale = [n for n in static if host and n.lladdr not in host and n.lladdr != "ee:ee:ee:ee:ee:ee"]
     policy = [m for m in said(view.of(Message), "link-file") if m.field("value") in ("persistent", "random")]
     left = [m for m in said(view.of(Message), "link-file") if m.field("value") == "none"]

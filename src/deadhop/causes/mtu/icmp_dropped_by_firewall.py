@@ -50,8 +50,17 @@ def check(view: View) -> Iterator[Hypothesis]:
         elif accepted & set(TOO_BIG) or "" in accepted:
             lets_through.append(table)
     for ruleset in view.of(NftRuleset):
-        if any(_nft_drops(r) for r in ruleset.rules):
+        chains: dict[tuple[str, str, str], bool] = {}
+        for (
+            rule
+        ) in ruleset.rules:  # in the order in which the chain is walked: the first that matches decides
+            chain = (rule.family, rule.table, rule.chain)
+            if chain not in chains and (end := _nft_ends(rule)):
+                chains[chain] = end == "drop"
+        if any(chains.values()):
             echo_only.append(ruleset)
+        elif chains:
+            lets_through.append(ruleset)
     errors = [p for p in view.of(CapturedPacket) if p.icmp and p.icmp.too_big]
     if not echo_only and not (errors and lets_through):
         return
@@ -78,10 +87,14 @@ def _ports(rule: IptablesRule) -> bool:
     return bool(rule.option("--dport", "--sport", "--dports", "-s", "-d", "-i", "-o"))
 
 
-def _nft_drops(rule: NftRule) -> bool:
-    """Whether a rule ends ICMP errors about size: by their type, or all of ICMP by its protocol."""
-    if not any("drop" in part or "reject" in part for part in rule.expr if isinstance(part, dict)):
-        return False
+def _nft_ends(rule: NftRule) -> str:
+    """What a rule does to ICMP errors about size, by their type or by the protocol: ``drop``, ``accept`` or nothing."""
+    verdicts = {key for part in rule.expr if isinstance(part, dict) for key in part}
+    ends = "drop" if verdicts & {"drop", "reject"} else "accept" if "accept" in verdicts else ""
+    return ends if ends and _nft_matches(rule) else ""
+
+
+def _nft_matches(rule: NftRule) -> bool:
     matches = [part["match"] for part in rule.expr if isinstance(part, dict) and "match" in part]
     text = str(matches)
     if "'type'" in text and "icmp" in text:

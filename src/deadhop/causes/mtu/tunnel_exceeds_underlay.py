@@ -44,7 +44,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         row = tunnel.encapsulation
         assert row is not None
         for nic in nics:
-            if row.kind != "wireguard":
+            apart = tunnel.where and nic.where and tunnel.where != nic.where
+            if row.kind != "wireguard" and not apart:
                 yield _hypothesis(view, tunnel, nic, row.over_v4)
     if too_big:
         yield _from_messages(too_big)

@@ -44,15 +44,23 @@ class Evidence:
         """Writes what there is since the last call; gives the folder."""
         into = self.folder / label
         into.mkdir(parents=True, exist_ok=True)
-        for name in self.topology.namespaces:
+        for name, spec in self.topology.namespaces.items():
             place = into / name
             place.mkdir(exist_ok=True)
             if name in self._captures:
                 (place / "capture.pcap").write_bytes(self._captures.pop(name).finish())
             if self._sessions[name]:
                 (place / "terminal.txt").write_text("".join(self._sessions.pop(name)))
-            gather_in_child(place, name, self.lab.entering(name), kernel_since=self.began)
+            gather_in_child(
+                place,
+                name,
+                self.lab.entering(name),
+                kernel_log=spec.role != "pod",
+                kernel_since=self.began,
+                files=spec.role != "pod",
+            )
             _own_log(place, set(self._devices(name)))
+        self.began = log_time()
         return into
 
     def _devices(self, name: str) -> list[str]:
