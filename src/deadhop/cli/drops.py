@@ -68,22 +68,21 @@ def command(
         raise click.UsageError("drops watches a Linux kernel; this is none")
     try:
         btf = types()
-        reasons = DropReasons(btf)
-        node = parse(" ".join(words), reasons.numbers, inode_of)
-        probe = DropProbe(node, btf)
+        node = parse(" ".join(words), DropReasons(btf).numbers, inode_of)
     except FilterError as error:
         raise click.BadParameter(str(error), param_hint="FILTER") from None
     except NoProbe as error:
         raise click.ClickException(f"drops: {error}") from None
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    watch = _Watch(probe, output, count)
+    watch = _Watch(output, count)
     if why or evidence:
         watch.states = _Evidence(evidence) if evidence else _Live(watch.names)
-    if sys.stderr.isatty():
-        click.echo("watching; Ctrl-C ends", err=True)
     interrupted = False
     try:
+        watch.probe = DropProbe(node, btf)
         watch.run(most, seconds)
+    except NoProbe as error:
+        raise click.ClickException(f"drops: {error}") from None
     except KeyboardInterrupt:
         interrupted = True
     finally:
@@ -94,11 +93,12 @@ def command(
 class _Watch:
     """The loop, and what it prints."""
 
-    def __init__(self, probe: DropProbe, output: str, count: bool) -> None:
+    probe: DropProbe | None = None
+
+    def __init__(self, output: str, count: bool) -> None:
         from deadhop.kernel.namespaces import Names
         from deadhop.kernel.symbols import Symbols
 
-        self.probe = probe
         self.output = output
         self.count = count
         self.names = Names()
@@ -110,28 +110,33 @@ class _Watch:
         self.colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         if self.symbols.hidden:
             click.echo(self.symbols.hidden, err=True)
+
+    def run(self, most: int | None, seconds: float | None) -> None:
+        probe = self.probe
+        assert probe
         if not probe.reasons.names:
             click.echo(
                 "this kernel names no drop reasons (they begin with Linux 5.17); functions still tell",
                 err=True,
             )
 
-    def run(self, most: int | None, seconds: float | None) -> None:
+        if sys.stderr.isatty():
+            click.echo("watching; Ctrl-C ends", err=True)
         end = None if seconds is None else time.monotonic() + seconds
         while True:
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 return
-            self.probe.wait(left)
-            for event in self.probe.drain():
+            probe.wait(left)
+            for event in probe.drain():
                 self.shown += 1
-                self.one(event)
+                self.one(probe, event)
                 if most is not None and self.shown >= most:
                     return
             sys.stdout.flush()
 
-    def one(self, event: Event) -> None:
-        reason = self.probe.reasons.name(event.reason) if self.probe.reasons.names else ""
+    def one(self, probe: DropProbe, event: Event) -> None:
+        reason = probe.reasons.name(event.reason) if probe.reasons.names else ""
         function, offset = self.symbols.at(event.location)
         if self.count:
             self.table[reason, function or "?", self.names.name(event.netns), event.dev] += 1
@@ -184,6 +189,8 @@ class _Watch:
             sys.stdout.write(f"    {sign}: {told.text}{sources}\n")
 
     def end(self) -> None:
+        if self.probe is None:
+            return
         passed, lost = self.probe.counters()
         self.probe.close()
         if self.count:
