@@ -29,7 +29,7 @@ from deadhop.model.observed.firewall import FirewallTrace
 from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.kernel import NetfilterLog
 from deadhop.model.observed.message import Message
-from deadhop.model.observed.shell import Attempt, CommandRun
+from deadhop.model.observed.shell import Attempt, CommandRun, LineCount
 from deadhop.snapshot.said import said
 
 SLUG = "benign-rules-in-other-iptables-backend"
@@ -63,8 +63,10 @@ def check(view: View) -> Iterator[Hypothesis]:
             ("iptables-legacy", "iptables-nft", "ip6tables-legacy", "ip6tables-nft")
         ),
     )
+    full = [n for n in view.of(LineCount) if n.count and n.program.startswith(("iptables-legacy", "iptables-nft", "iptables-save")) and n.pattern.startswith(("KUBE", "CILIUM", "cali"))]  # fmt: skip
+    empty = [n for n in view.of(LineCount) if n.count < 20 and not n.pattern and n.program.startswith("iptables") and any(f.program != n.program for f in full)]  # fmt: skip
     backends = said(view.of(Message), "backend")
-    if not warned and not (bare and two and legacy):
+    if not warned and not (bare and two and legacy) and not (full and empty):
         return
     works = [
         *used,
@@ -72,7 +74,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         *counted,
         *([*two] if bare else []),
         *view.where(Attempt, lambda a: a.ok),
-        *view.where(HttpExchange, lambda x: x.status is not None and x.status < 400),
+        *view.where(HttpExchange, lambda x: x.status is not None and x.status < 500),
     ]
     broken = [
         *view.where(HttpExchange, lambda x: bool(x.error)),
@@ -83,7 +85,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         subject="iptables backends",
         title="The Service rules live in the other iptables backend; nothing is missing.",
         checks=(
-            shown("the tool warns of tables in the other backend, or the other tool lists them", warned or [*legacy, *two], weight=1.0, required=True, decide="iptables-legacy-save | grep -c KUBE; iptables-nft-save | grep -c KUBE"),
+            shown("the tool warns of tables in the other backend, or the other tool lists them", warned or ([*legacy, *two] if bare and two else [*full, *empty]), weight=1.0, required=True, decide="iptables-legacy-save | grep -c KUBE; iptables-nft-save | grep -c KUBE"),
             shown("packets hit the Service chains, or calls work", works, weight=1.6, required=True, decide="nft monitor trace; curl SERVICE-IP"),
             judged("nothing fails", False if broken else None, broken, weight=1.2, required=bool(broken)),
             shown("the listing of this backend has no Service chain", bare, weight=0.4),
@@ -105,6 +107,7 @@ CAUSE = Cause(
         FirewallTrace,
         IptablesTable,
         CommandRun,
+        LineCount,
         Attempt,
         HttpExchange,
         DialFailure,
@@ -112,6 +115,7 @@ CAUSE = Cause(
     needs=(
         Message,
         IptablesTable,
+        LineCount,
     ),
     rivals=("iptables-flush-lost-hostport-rules",),
     check=check,

@@ -28,7 +28,7 @@ from deadhop.artifacts import rp_filter as artifact
 from deadhop.model import cni
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.net import Sysctl
-from deadhop.model.observed.kernel import MartianSource
+from deadhop.model.observed.kernel import Counter, MartianSource
 from deadhop.model.observed.kube import Pod
 from deadhop.model.observed.node import SysctlSetting
 from deadhop.model.observed.policy import CiliumEvent
@@ -49,6 +49,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     own = {dev: s for dev, s in values.items() if (row := cni.device(dev)) and row.rp_filter == 0}
     martians = [m for m in view.of(MartianSource) if m.ethertype in (0x0800, None)]
     passed = _unanswered(view)
+    counted = [c for c in view.of(Counter) if c.name.endswith("IPReversePathFilter") and c.value > 0]
     if live is None and not files and passed:
         yield Hypothesis(
             subject=ALL,
@@ -70,8 +71,9 @@ def check(view: View) -> Iterator[Hypothesis]:
         title=f"{ALL} is {live.value if live else 'set'} and overrides the zeros of the CNI's interfaces.",
         checks=(
             judged(f"{ALL} is non-zero", on, [live] if live else files, weight=1.4, required=True, decide=f"sysctl {ALL}"),
-            judged("the CNI's interfaces are zero, so nothing overwrote them", False if overwritten else (True if zero else None), overwritten or zero, weight=1.2, required=bool(overwritten) or not (passed and on), decide="sysctl -a | grep '\\.rp_filter'"),
+            judged("the CNI's interfaces are zero, so nothing overwrote them", False if overwritten else (True if zero else None), overwritten or zero, weight=1.2, required=bool(overwritten) or not ((passed or counted) and on), decide="sysctl -a | grep '\\.rp_filter'"),
             shown("the kernel drops IPv4 packets as martian", martians, weight=1.0, decide="journalctl -k | grep martian"),
+            shown("the kernel counts packets that failed the filter", counted, weight=0.8),
             shown("the CNI passes packets to the stack, and no answer comes back", passed[0] if passed else (), weight=0.9),
             shown("a file sets it", files, weight=0.4, decide="grep -rs rp_filter /etc/sysctl.conf /etc/sysctl.d /usr/lib/sysctl.d"),
         ),
@@ -98,7 +100,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="kernel",
     title="The node-wide rp_filter overrides the zeros that the CNI needs.",
-    inputs=(Sysctl, SysctlSetting, MartianSource, CiliumEvent, Pod),
+    inputs=(Sysctl, Counter, SysctlSetting, MartianSource, CiliumEvent, Pod),
     needs=(Sysctl, CiliumEvent),
     rivals=(
         "rp-filter-overwritten-by-systemd-sysctl",

@@ -23,6 +23,7 @@ Kubernetes NetworkPolicy (ports are pod ports); Cilium layer 4 policy; CoreDNS d
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
 from deadhop.model.observed.dns import DnsLookup
@@ -33,6 +34,8 @@ from deadhop.model.observed.kube import (
     Endpoints,
     NetworkPolicy,
     Service,
+    mapping,
+    mappings,
 )
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.policy import CiliumEvent, Flow
@@ -115,6 +118,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         ]
         if str(target) in named_ports or (not hit and not ruled):
             continue
+        meant = [s for s in shown_by if isinstance(s, Service) and any(_names(rule, served, s) for _p, rule in all_rules(policies, "egress"))]  # fmt: skip
         failed = [
             *view.where(DnsLookup, lambda r: r.status in ("TIMEOUT", "UNREACHABLE")),
             *view.where(DialFailure, lambda d: d.error == "timeout"),
@@ -125,7 +129,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             title=f"The rule allows the Service port {served}, and policy sees the pods' port {target}.",
             checks=(
                 shown(f"the Service's port {served} leads to the pods' port {target}", shown_by, weight=1.0, required=True, decide="kubectl get svc,endpointslices -o yaml"),
-                shown(f"connections to port {target} are denied", [j.record for j in hit], weight=1.5, required=not (ruled and failed), decide="hubble observe --verdict DROPPED"),
+                shown(f"connections to port {target} are denied", [j.record for j in hit], weight=1.5, required=not (ruled and (failed or meant)), decide="hubble observe --verdict DROPPED"),
                 shown(f"a rule names port {served} and none names {target}", ruled, weight=0.9, decide="kubectl get netpol,cnp,ccnp -A -o yaml | grep -A2 port"),
                 shown("calls fail", failed, weight=0.3),
             ),
@@ -133,6 +137,13 @@ def check(view: View) -> Iterator[Hypothesis]:
             fixes=(Fix(title=f"Allow port {target}", artifact=f"ports:\n- {{protocol: UDP, port: {target}}}\n- {{protocol: TCP, port: {target}}}\n"),),
             prior=-1.2,
         )  # fmt: skip
+
+
+def _names(rule: dict[str, Any], served: int, service: Service) -> bool:
+    """Whether an egress rule for port ``served`` selects just the pods of ``service``: its author meant the Service."""
+    wanted = dict(service.selector or ())
+    peers = [mapping(p, "podSelector", "matchLabels") for p in mappings(rule, "to")]
+    return str(served) in rule_ports(rule) and any(p and p.items() <= wanted.items() for p in peers)
 
 
 def _right_pod(flow: Judged, rows: list[Endpoints]) -> bool:

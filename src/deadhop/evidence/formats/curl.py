@@ -82,6 +82,11 @@ def target(argv: tuple[str, ...]) -> tuple[str, str, str, bool]:
         ):
             if words and word not in ("-O-",):
                 words.pop(0)
+        elif re.fullmatch(
+            r"-[a-zA-Z]*[odmuAwTHX]", word
+        ):  # a cluster whose last letter takes an argument: -so FILE
+            if words:
+                words.pop(0)
         elif word.startswith("-"):
             method = "HEAD" if word in ("-I", "--head", "--spider") else method
         elif not url and re.search(r"[.:/]", word):
@@ -89,7 +94,8 @@ def target(argv: tuple[str, ...]) -> tuple[str, str, str, bool]:
     return url, host, method, any(w.startswith("-") and not w.startswith("--") and "v" in w for w in argv)
 
 
-def _split(url: str) -> tuple[str, int | None]:
+def split(url: str) -> tuple[str, int | None]:
+    """Host and port of a URL; the scheme's own port where it names none."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -198,7 +204,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     if not url:
         name = connected or request_host
         url = f"http://{name}{':' + str(port) if port and port != 80 else ''}{path}" if name else ""
-    url_host, url_port = _split(url) if url else ("", None)
+    url_host, url_port = split(url) if url else ("", None)
     exchange = HttpExchange(
         source=lines.source(start, i - 1),
         where=context.where,

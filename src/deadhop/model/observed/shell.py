@@ -49,3 +49,11 @@ class Elapsed(Record, frozen=True, kw_only=True):
 
     what: str
     seconds: float
+
+
+class LineCount(Record, frozen=True, kw_only=True):
+    """The number that ``… | grep -c PATTERN`` or ``… | wc -l`` printed. ``pattern`` is empty for ``wc -l``."""
+
+    program: str
+    count: int
+    pattern: str = ""

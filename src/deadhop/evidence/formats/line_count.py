@@ -1,0 +1,36 @@
+"""The number that ``… | grep -c PATTERN`` or ``… | wc -l`` prints: how many lines a listing has."""
+
+from __future__ import annotations
+
+import re
+
+from deadhop.evidence.format import Context, LineFormat, Lines
+from deadhop.model.observed.shell import LineCount
+from deadhop.model.record import Record
+
+_NUMBER = re.compile(r"^\s*\d{1,9}\s*$")
+_GREP = re.compile(
+    r"^[ef]?grep\s+(?:-\S+\s+)*?-\w*c\w*\s+(?:-\S+\s+)*(?P<pattern>'[^']*'|\"[^\"]*\"|\S+)\s*$"
+)
+
+
+def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    run = context.command
+    if run is None or not run.filters or not _NUMBER.match(lines.text[i]):
+        return i, []
+    last = run.filters[-1].strip()
+    grep = _GREP.match(last)
+    if grep is None and last != "wc -l":
+        return i, []
+    pattern = grep["pattern"].strip("'\"") if grep else ""
+    count = LineCount(
+        source=lines.source(i),
+        where=context.where,
+        program=run.program,
+        count=int(lines.text[i]),
+        pattern=pattern,
+    )
+    return i + 1, [count]
+
+
+FORMAT = LineFormat("line-count", _NUMBER, _read, priority=15)
