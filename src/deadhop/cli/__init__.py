@@ -14,7 +14,7 @@ from deadhop import __version__
 COMMANDS: dict[str, str] = {
     "diagnose": "Find the hop where a connection dies, from whatever evidence there is.",
     "path": "Walk flows through the model without diagnosing.",
-    "explain": "Explain a cause.",
+    "explain": "Explain a cause, a drop reason or a kernel function.",
     "causes": "List the knowledge base.",
     "demo": "Diagnose five cases whose evidence ships with deadhop.",
     "eval": "Diagnose labelled incidents and print what was hit and missed.",
