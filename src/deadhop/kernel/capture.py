@@ -218,8 +218,15 @@ def _ipv6(asm: Assembler, here: str, l4: str, done: str) -> None:
     asm.jump(l4)
 
 
-def report(asm: Assembler, ring: int, counters: int, chosen: Callable[[Assembler, str, str], None]) -> None:
-    """Puts the event into the ring where ``chosen`` (the compiled filter) jumps to its first label; then ends."""
+def report(
+    asm: Assembler,
+    ring: int,
+    counters: int,
+    chosen: Callable[[Assembler, str, str], None],
+    after: Callable[[Assembler], None] | None = None,
+) -> None:
+    """Puts the event into the ring where ``chosen`` (the compiled filter) jumps to its first label; then ends.
+    ``after`` appends what is done behind a reported event."""
     yes, no, kept = (asm.fresh() for _ in range(3))
     chosen(asm, yes, no)
     asm.label(yes)
@@ -236,6 +243,8 @@ def report(asm: Assembler, ring: int, counters: int, chosen: Callable[[Assembler
     asm.map_value(R1, counters, LOST)
     asm.atomic_add(R1, 0, R2)
     asm.label(kept)
+    if after:
+        after(asm)
     asm.label(no)
     asm.mov_imm(R0, 0)
     asm.exit()
