@@ -53,6 +53,10 @@ class Missing(Exception):
     """A file cannot be made; the message says why."""
 
 
+class Nothing(Exception):
+    """There is nothing that such a file would hold."""
+
+
 def gather(
     folder: Path,
     name: str,
@@ -64,13 +68,16 @@ def gather(
 ) -> list[Miss]:
     """Writes the files of the calling process's namespace into ``folder``; gives what could not be made.
 
-    ``name`` stands in prompts. ``files`` are the machine's sysctl.d files and udev rules. ``etc`` is where the namespace's processes have ``/etc``. ``kernel_since`` leaves out
-    older lines of the kernel's log, in seconds since boot.
+    ``name`` stands in prompts. ``files`` are the machine's sysctl.d files and udev rules. ``etc`` is where the
+    namespace's processes have ``/etc``. ``kernel_since`` leaves out older lines of the kernel's log, in seconds since
+    boot.
     """
     missing: list[Miss] = []
     for file, make in _files(name, etc, kernel_log, kernel_since, files):
         try:
             text = make()
+        except Nothing:
+            continue
         except (Missing, OSError) as error:
             missing.append((file, str(error) if isinstance(error, Missing) else error.strerror or str(error)))
             continue
@@ -161,7 +168,7 @@ def filters(name: str) -> str:
         for side in ("ingress", "egress"):
             out += session(name, ("tc", "filter", "show", "dev", dev, side))
     if not out:
-        raise Missing("no device has filters")
+        raise Nothing
     return out
 
 

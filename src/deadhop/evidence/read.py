@@ -70,12 +70,12 @@ def read_bytes(name: str, data: bytes) -> Evidence:
 def _read_document(document: Document, evidence: Evidence) -> None:
     first = document.stream.read(limits.CHUNK)
     evidence.bytes += len(first)
-    if not first:
-        evidence.add(Problem(source=Source(document.name), kind="unread", text="empty file"))
-        return
     seen: Counter[type] = Counter()
     first = _of_namespace(document, first, evidence)
+    if first is None:
+        return
     if not first:
+        evidence.add(Problem(source=Source(document.name), kind="unread", text="empty file"))
         return
 
     def keep(records: Iterator[Record]) -> None:
@@ -103,10 +103,9 @@ def _read_document(document: Document, evidence: Evidence) -> None:
             evidence.add(Problem(source=Source(document.name), kind="limit", text=text))
 
 
-def _of_namespace(document: Document, first: bytes, evidence: Evidence) -> bytes:
+def _of_namespace(document: Document, first: bytes, evidence: Evidence) -> bytes | None:
     """Reads a file of a namespace's folder (``NAME/ip-route6.json``) as what its name says, its records in ``host
-    NAME``, as a prompt of that host would put them. Gives back what is left to read: all of it where the file is
-    something else after all."""
+    NAME``, as a prompt of that host would put them. None once it is read, else the bytes to read otherwise."""
     folder, _, base = document.name.replace("!", "/").rpartition("/")
     name = folder.rpartition("/")[2]
     if base not in namespace.READERS or not name:
@@ -118,7 +117,7 @@ def _of_namespace(document: Document, first: bytes, evidence: Evidence) -> bytes
             evidence.text[document.name] = whole.decode("utf-8", "replace").split("\n")
         for record in records:
             evidence.add(msgspec.structs.replace(record, where=f"host {name}"))
-        return b""
+        return None
     return whole
 
 
