@@ -94,7 +94,7 @@ def load(kind: int, code: bytes, *, attach: int = 0, function: int = 0, btf: int
     for size in (0, 1 << 20):  # the log costs time: only for a program that was refused
         log = ctypes.create_string_buffer(size or 1)
         attributes = struct.pack(
-            "<IIQQIIQII16sIIIIQIIII",
+            "<IIQQIIQII16sIIIIQIIQIII",
             kind,
             len(code) // 8,
             ctypes.addressof(instructions),
@@ -107,11 +107,7 @@ def load(kind: int, code: bytes, *, attach: int = 0, function: int = 0, btf: int
             b"deadhop",
             0,
             attach,
-            0,
-            0,
-            0,
-            0,
-            0,
+            *(0, 0, 0, 0, 0, 0, 0),  # types and lines of the program itself
             function,
             btf,
         )

@@ -29,6 +29,8 @@ from deadhop.model.kernel_functions import FUNCTIONS
 TRACKED = 4096
 #: The function after which an skb's address means another packet.
 RELEASE = "kfree_skbmem"
+#: Functions that the tracepoints tell of, with the reason.
+TOLD = ("kfree_skb", "kfree_skb_reason", "sk_skb_reason_drop", "consume_skb")
 
 
 def traceable(btf: Btf, names: Iterable[str] | None = None) -> dict[str, int]:
@@ -86,6 +88,8 @@ class FunctionTrace:
         self._open.append(self._tracked)
         targets = traceable(self._btf, None if everything else FUNCTIONS)
         released = targets.pop(RELEASE, None)
+        for name in TOLD:
+            targets.pop(name, None)
         self.way, self._attached = attach(targets, self._function(FUNCTION), self._btf, ways)
         self.functions = self._attached.functions
         self.refused = self._attached.refused
