@@ -71,9 +71,10 @@ def _read_document(document: Document, evidence: Evidence) -> None:
     first = document.stream.read(limits.CHUNK)
     evidence.bytes += len(first)
     seen: Counter[type] = Counter()
-    first = _of_namespace(document, first, evidence)
-    if first is None:
+    left = _of_namespace(document, first, evidence)
+    if left is None:
         return
+    first = left
     if not first:
         evidence.add(Problem(source=Source(document.name), kind="unread", text="empty file"))
         return

@@ -54,7 +54,7 @@ def loads(text: str, file: str) -> Topology:
         if unknown:
             place += "." + unknown[1]
         raise TopologyError(f"{file}:{_line(text, place)}: {_said(message, place)}") from None
-    wrong = [f"{file}:{_line(text, place)}: {message}" for place, message in _check(topology)]
+    wrong = [f"{file}:{_line(text, place)}: {message}" for place, message in check(topology)]
     if wrong:
         raise TopologyError("\n".join(wrong))
     return topology
@@ -88,7 +88,7 @@ def _line(text: str, place: str) -> int:
     return line
 
 
-def _check(topology: Topology) -> Iterator[tuple[str, str]]:
+def check(topology: Topology) -> Iterator[tuple[str, str]]:
     """``(place, message)`` for what does not fit together."""
     devices: set[str] = set()
     names = topology.namespaces
