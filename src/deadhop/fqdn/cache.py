@@ -241,6 +241,12 @@ class DNSCache:
                 affected.append(name)
         return affected
 
+    def drop(self, name: str, ip: str) -> None:
+        """Forget one pair; an unknown one is passed over."""
+        entry = self.forward.get(name, {}).get(ip)
+        if entry is not None:
+            self._remove(ip, entry)
+
     def _remove_where(self, name: str, test: Callable[[Entry], bool]) -> list[tuple[str, Entry]]:
         gone = [(ip, entry) for ip, entry in self.forward.get(name, {}).items() if test(entry)]
         for ip, entry in gone:

@@ -8,7 +8,7 @@ together. Up to 1.15 each address has a CIDR identity of its own and selectors l
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from ipaddress import ip_address, ip_network
 
 import msgspec
@@ -168,6 +168,10 @@ class NameManager:
         cidrs = {f"cidr:{n}" for n in self.policy_cidrs if n.version == address.version and address in n}
         names = frozenset().union(*by_name.values())
         return names | cidrs | {world_label(ip, dual_stack=self.dual_stack)}
+
+    def labels_by_name(self, ip: str) -> Mapping[str, frozenset[str]]:
+        """The names that have labelled an address, each with its labels."""
+        return self._metadata.get(ip, {})
 
     def ipcache(self) -> dict[str, frozenset[str]]:
         """Prefix to labels, for every address that names have labelled."""

@@ -23,6 +23,7 @@ __all__ = [
     "Query",
     "WireError",
     "address_text",
+    "answer_types",
     "read_answer",
     "read_message",
     "read_question",
@@ -217,6 +218,21 @@ def read_answer(data: bytes) -> Answer:
         rcode |= edns.extended_rcode << 4
     truncated = bool(query.flags & TC)
     return Answer(query, rcode, truncated, addresses, cnames, ttl, answers, in_order, edns, at)
+
+
+def answer_types(data: bytes) -> tuple[int, ...]:
+    """The types of the records of the answer section, in order. Raises :class:`WireError`."""
+    at = read_question(data).end
+    types: list[int] = []
+    for _ in range(_HEADER.unpack_from(data)[3]):
+        owner_at = at
+        at = skip_name(data, at)
+        if at + 10 > len(data):
+            raise WireError(f"record ends early at octet {owner_at}")
+        rtype, _, _, length = _FIXED.unpack_from(data, at)
+        types.append(rtype)
+        at += 10 + length
+    return tuple(types)
 
 
 def _read_records(data: bytes, at: int, count: int) -> tuple[list[RR], int]:

@@ -15,7 +15,7 @@ import msgspec
 from deadhop.fqdn.answers import ExtractError, extract_response
 from deadhop.fqdn.cache import canonical_ip
 from deadhop.fqdn.gc import DNS_GC_INTERVAL
-from deadhop.fqdn.node import Node, QueryOutcome
+from deadhop.fqdn.node import WORLD_IDENTITY, Node, QueryOutcome
 from deadhop.fqdn.options import LATEST, Options, Version, options_for
 from deadhop.fqdn.policy import OPEN, EgressPolicy
 from deadhop.fqdn.selectors import FQDNSelector
@@ -80,8 +80,8 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a replay needs. ``policies`` by endpoint; an endpoint without one has no egress policy.
 
     ``nodes`` says where endpoints run (all on one node by default). ``complete``: the queries are all there were, so
-    that what was not learned is a fact. ``cluster_addresses`` have a pod's identity. Without ``options`` the version's
-    defaults hold.
+    that what was not learned is a fact. ``cluster_addresses`` have a pod's identity. ``identities`` are those of DNS
+    servers by address, the world's where a server has none. Without ``options`` the version's defaults hold.
     """
 
     policies: Mapping[str, EgressPolicy]
@@ -93,6 +93,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     nodes: Mapping[str, str] = msgspec.field(default_factory=dict)
     complete: bool = True
     cluster_addresses: tuple[str, ...] = ()
+    identities: Mapping[str, int] = msgspec.field(default_factory=dict)
 
     @property
     def effective_options(self) -> Options:
@@ -158,7 +159,14 @@ class Replay:
 
     def _query(self, place: int, query: Query) -> None:
         node, id = self.node_of(query.endpoint)
-        outcome = node.query(id, query.name, server=query.server, port=query.port, protocol=query.protocol)
+        outcome = node.query(
+            id,
+            query.name,
+            server=query.server,
+            identity=self.world.identities.get(query.server, WORLD_IDENTITY),
+            port=query.port,
+            protocol=query.protocol,
+        )
         self.outcomes[place] = outcome
         if outcome is not QueryOutcome.FORWARDED or query.answer is None:
             return

@@ -1,0 +1,134 @@
+"""The connections of endpoints, read from the kernel's conntrack table over netlink, and their end.
+
+A dump goes through a hot loop here, because nodes have a hundred thousand entries: only who opened the connection and
+where it really leads (the source of the answers, after service translation) are taken out of each
+(``linux/netfilter/nfnetlink_conntrack.h``).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+NETLINK_NETFILTER = 12
+_NEW, _GET, _DELETE = 0x100, 0x101, 0x102
+_TUPLE_ORIG, _TUPLE_REPLY = 1, 2
+_TUPLE_IP, _TUPLE_PROTO = 1, 2
+_SOURCES = (1, 3)
+_PROTO_NUMBER, _PROTO_SOURCE_PORT = 1, 2
+_REQUEST, _ACK, _DUMP = 1, 4, 0x300
+_ERROR, _DONE = 2, 3
+_NLMSG = struct.Struct("=IHHII")
+_ATTRIBUTE = struct.Struct("=HH")
+_PROTOCOLS = {6: "TCP", 17: "UDP", 132: "SCTP"}
+
+
+class Entry(NamedTuple):
+    """One connection. ``key`` is the attribute of its original tuple, by which it is deleted."""
+
+    source: str
+    destination: str
+    protocol: str
+    port: int
+    key: bytes
+
+
+class ConntrackError(OSError):
+    """The table could not be read to its end."""
+
+
+def _socket() -> socket.socket:
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+    sock.bind((0, 0))
+    sock.settimeout(10)
+    return sock
+
+
+def entries(sock: socket.socket | None = None) -> Iterator[Entry]:
+    """Every tracked connection of this namespace, both families. Raises :class:`ConntrackError`."""
+    own = sock is None
+    try:
+        sock = sock or _socket()
+        for family in (socket.AF_INET, socket.AF_INET6):
+            body = struct.pack("=BBH", family, 0, 0)
+            sock.send(_NLMSG.pack(16 + len(body), _GET, _REQUEST | _DUMP, 1, 0) + body)
+            yield from _dump(sock)
+    except OSError as error:
+        raise ConntrackError(error.errno or errno.EIO, f"conntrack: {error}") from error
+    finally:
+        if own and sock is not None:
+            sock.close()
+
+
+def _dump(sock: socket.socket) -> Iterator[Entry]:
+    while True:
+        data = sock.recv(1 << 20)
+        at = 0
+        while at + 16 <= len(data):
+            length, kind, *_ = _NLMSG.unpack_from(data, at)
+            if kind == _DONE:
+                return
+            if kind == _ERROR:
+                number = -struct.unpack_from("=i", data, at + 16)[0]
+                if number:
+                    raise OSError(number, os.strerror(number))
+                return
+            if length < 16:
+                return
+            if kind == _NEW:
+                found = _entry(data, at + 20, at + length)
+                if found is not None:
+                    yield found
+            at += length + 3 & ~3
+
+
+def _entry(data: bytes, at: int, end: int) -> Entry | None:
+    source, answerer, key = "", ("", 0, 0), b""
+    while at + 4 <= end:
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        if kind & 0x3FFF == _TUPLE_ORIG:
+            source = _sender(data, at + 4, at + length)[0]
+            key = data[at : at + (length + 3 & ~3)]
+        elif kind & 0x3FFF == _TUPLE_REPLY:
+            answerer = _sender(data, at + 4, at + length)
+            break
+        at += max(length, 4) + 3 & ~3
+    if not source or not answerer[0]:
+        return None
+    return Entry(source, answerer[0], _PROTOCOLS.get(answerer[1], str(answerer[1])), answerer[2], key)
+
+
+def _sender(data: bytes, at: int, end: int) -> tuple[str, int, int]:
+    """(source address, protocol, source port) of a tuple."""
+    source, protocol, port = "", 0, 0
+    while at + 4 <= end:
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        inner, last = at + 4, at + length
+        while inner + 4 <= last:
+            size, which = _ATTRIBUTE.unpack_from(data, inner)
+            value = data[inner + 4 : inner + size]
+            if kind & 0x3FFF == _TUPLE_IP and which & 0x3FFF in _SOURCES:
+                source = socket.inet_ntop(socket.AF_INET if len(value) == 4 else socket.AF_INET6, value)
+            elif kind & 0x3FFF == _TUPLE_PROTO and which & 0x3FFF == _PROTO_NUMBER:
+                protocol = value[0]
+            elif kind & 0x3FFF == _TUPLE_PROTO and which & 0x3FFF == _PROTO_SOURCE_PORT:
+                port = int.from_bytes(value, "big")
+            inner += max(size, 4) + 3 & ~3
+        at += max(length, 4) + 3 & ~3
+    return source, protocol, port
+
+
+def end_where(test: Callable[[Entry], bool]) -> int:
+    """Delete the connections that ``test`` accepts; returns how many. Raises ``OSError``."""
+    doomed = [entry for entry in entries() if test(entry)]
+    with _socket() as sock:
+        for number, entry in enumerate(doomed, 1):
+            family = socket.AF_INET6 if ":" in entry.source else socket.AF_INET
+            body = struct.pack("=BBH", family, 0, 0) + entry.key
+            sock.send(_NLMSG.pack(16 + len(body), _DELETE, _REQUEST | _ACK, number, 0) + body)
+            sock.recv(4096)
+    return len(doomed)

@@ -1,0 +1,187 @@
+"""The last flows, as Hubble would show them. The hot path keeps tuples; a flow is made when somebody reads it."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from deadhop.agent.core import Core
+from deadhop.agent.endpoints import Endpoint
+from deadhop.agent.packets import Packet
+from deadhop.agent.sockets import Address
+from deadhop.fqdn.answers import MessageDetails
+from deadhop.fqdn.clock import protojson_time
+from deadhop.fqdn.flow_words import EVENT_ACCESS_LOG, EVENT_DROP, EVENT_POLICY_VERDICT
+from deadhop.fqdn.flows import (
+    EventType,
+    Flow,
+    FlowEndpoint,
+    FlowLine,
+    IPPair,
+    Layer4,
+    Layer7,
+    Ports,
+    Workload,
+    dns_summary,
+    flow_dns,
+)
+from deadhop.fqdn.node import WORLD_IDENTITY
+
+KEPT = 16_384
+POLICY_DENIED, DENY_LIST = 133, 181
+L3_ONLY, L3_L4 = 1, 2
+Entry = tuple[Any, ...]
+
+
+class FlowLog:
+    """A ring of flows, and those who follow it."""
+
+    def __init__(self, core: Core, node: str) -> None:
+        self.core = core
+        self.node = node
+        self.ring: deque[Entry] = deque(maxlen=KEPT)
+        self.followers: list[Callable[[Entry], None]] = []
+        self.notes: deque[str] = deque(maxlen=100)
+        self.seen = 0
+
+    def note(self, text: str) -> None:
+        """Something that an operator should see in the log."""
+        self.notes.append(text)
+
+    def _add(self, entry: Entry) -> None:
+        self.seen += 1
+        self.ring.append(entry)
+        for follower in self.followers:
+            follower(entry)
+
+    def query(
+        self,
+        endpoint: Endpoint,
+        client: Address,
+        server: Address,
+        protocol: str,
+        details: MessageDetails,
+        verdict: str,
+    ) -> None:
+        self._add((time.time(), endpoint, client, server, protocol, details, verdict))
+
+    def answer(
+        self, endpoint: Endpoint, client: Address, server: Address, protocol: str, details: MessageDetails
+    ) -> None:
+        self._add((time.time(), endpoint, client, server, protocol, details, "FORWARDED"))
+
+    def packet(self, packet: Packet) -> None:
+        """A packet that the kernel logged: the first of a connection to a learned address, or a dropped one."""
+        endpoint = self.core.by_ip.get(packet.source)
+        if endpoint is not None:
+            known = self.core.node.endpoints.get(endpoint.id)
+            names = tuple(known.history.lookup_ip(packet.destination)) if known else ()
+            self._add((time.time(), endpoint, packet, names))
+
+    def lines(self, entry: Entry) -> Iterator[FlowLine]:
+        """The flows of one entry: a dropped packet has a policy verdict and a drop, as Cilium's has."""
+        if isinstance(entry[2], Packet):
+            yield from map(self._line, _of_packet(self, *entry))
+        else:
+            yield self._line(self._of_dns(*entry))
+
+    def _line(self, flow: Flow) -> FlowLine:
+        return FlowLine(flow=flow, node_name=self.node, time=flow.time)
+
+    def _of_dns(
+        self,
+        at: float,
+        endpoint: Endpoint,
+        client: Address,
+        server: Address,
+        protocol: str,
+        details: MessageDetails,
+        verdict: str,
+    ) -> Flow:
+        pod, other = self.end(endpoint, client[0]), self.end(self.core.by_ip.get(server[0]), server[0])
+        reply = details.response
+        source, destination = (server, client) if reply else (client, server)
+        ports = Ports(source[1], destination[1])
+        return Flow(
+            time=protojson_time(at),
+            uuid=str(uuid.uuid4()),
+            verdict=verdict,
+            ip=_pair(source[0], destination[0]),
+            l4=Layer4(tcp=ports) if protocol == "TCP" else Layer4(udp=ports),
+            source=other if reply else pod,
+            destination=pod if reply else other,
+            type="L7",
+            node_name=self.node,
+            l7=Layer7(type="RESPONSE" if reply else "REQUEST", dns=flow_dns(details)),
+            event_type=EventType(type=EVENT_ACCESS_LOG),
+            traffic_direction="EGRESS",
+            is_reply=reply,
+            summary=dns_summary(details),
+        )
+
+    def end(self, endpoint: Endpoint | None, ip: str) -> FlowEndpoint:
+        """One end of a flow."""
+        if endpoint is None:
+            number = self.core.node.names.identity_of(ip)
+            labels = self.core.node.names.labels_of(ip)
+            return FlowEndpoint(
+                identity=number or WORLD_IDENTITY,
+                labels=tuple(sorted(labels)) if labels else ("reserved:world",),
+            )
+        if endpoint.spec.entity:
+            return FlowEndpoint(identity=self.core.identity_of(endpoint), labels=endpoint.security_labels)
+        return FlowEndpoint(
+            id=endpoint.id,
+            identity=self.core.identity_of(endpoint),
+            namespace=endpoint.spec.namespace,
+            labels=endpoint.security_labels,
+            pod_name=endpoint.spec.pod,
+            workloads=(Workload(name=endpoint.spec.pod, kind="Pod"),),
+        )
+
+
+def _pair(source: str, destination: str) -> IPPair:
+    return IPPair(source, destination, "IPv6" if ":" in source else "IPv4")
+
+
+def _of_packet(
+    log: FlowLog, at: float, endpoint: Endpoint, packet: Packet, names: tuple[str, ...]
+) -> Iterator[Flow]:
+    ports = Ports(packet.source_port, packet.destination_port)
+    layer = {
+        "TCP": Layer4(tcp=ports),
+        "UDP": Layer4(udp=ports),
+        "SCTP": Layer4(sctp=ports),
+    }.get(packet.protocol)
+    allowed = packet.kind.startswith("allowed")
+    reason = DENY_LIST if packet.kind == "deny-rule" else POLICY_DENIED
+    match = 0
+    if allowed:
+        match = L3_L4 if packet.kind.endswith("L4") else L3_ONLY
+    events = [EventType(type=EVENT_POLICY_VERDICT)]
+    if not allowed:
+        events.append(EventType(type=EVENT_DROP, sub_type=reason))
+    for event in events:
+        verdict_only = event.type == EVENT_POLICY_VERDICT
+        yield Flow(
+            time=protojson_time(at),
+            uuid=str(uuid.uuid4()),
+            verdict="FORWARDED" if allowed else "DROPPED",
+            drop_reason=0 if allowed else reason,
+            ip=_pair(packet.source, packet.destination),
+            l4=layer,
+            source=log.end(endpoint, packet.source),
+            destination=log.end(log.core.by_ip.get(packet.destination), packet.destination),
+            type="L3_L4",
+            node_name=log.node,
+            destination_names=tuple(name.removesuffix(".") for name in names),
+            event_type=event,
+            traffic_direction="EGRESS",
+            policy_match_type=match if verdict_only else 0,
+            drop_reason_desc="" if allowed else "POLICY_DENY" if reason == DENY_LIST else "POLICY_DENIED",
+            is_reply=False,
+            summary=packet.summary,
+        )

@@ -1,0 +1,181 @@
+"""What the kernel's sets hold of what was learned, and the changes that bring them to what the core says.
+
+The core (``fqdn/``) decides which addresses carry which selector's label. Here each address is mapped to the sets
+of the policies with those selectors. An element's timeout is a lease: the expiry of its lookup plus one run of the
+DNS GC and some slack. The agent removes what the GC drops; the lease ends what no agent is left to remove.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from deadhop.agent.ruleset import TABLE, Layout, lease_text
+from deadhop.fqdn.gc import DNS_GC_INTERVAL
+from deadhop.fqdn.identity import NameManager
+
+SLACK = 30.0
+RENEW_BEFORE = 15.0
+"""Seconds of a lease that may be missing before it is renewed; renewals go out together."""
+_RUN = 512
+
+
+class LearnedSets:
+    """The elements that the kernel was told of. Set names end in ``_4`` and ``_6``."""
+
+    def __init__(
+        self, names: NameManager, foreign: Iterable[str], gc_interval: float = DNS_GC_INTERVAL
+    ) -> None:
+        self._names = names
+        self._lease = gc_interval + SLACK
+        self._foreign = frozenset(foreign)
+        self._sets_of_label: dict[str, tuple[str, ...]] = {}
+        self._held: dict[str, dict[str, float]] = {}
+        self._ips_of: dict[str, set[str]] = {}
+        self._adding: dict[tuple[str, str], float] = {}
+        self._renewing: dict[tuple[str, str], float] = {}
+        self._flying: dict[tuple[str, str], int] = {}
+        self._batch = 0
+
+    @property
+    def elements(self) -> int:
+        return sum(map(len, self._held.values()))
+
+    def holds(self, name: str, ip: str) -> bool:
+        """Whether an address is in a learned set."""
+        return ip in self._held.get(name + ("_6" if ":" in ip else "_4"), ())
+
+    def arrange(self, plan: Layout, foreign: Iterable[str], now: float) -> dict[str, dict[str, float]]:
+        """Take another layout; returns every element it should hold with the seconds left."""
+        self._foreign = frozenset(foreign)
+        by_label: dict[str, list[str]] = {}
+        for group in plan.sets:
+            for learned in group:
+                for label in learned.labels:
+                    by_label.setdefault(label, []).append(learned.name)
+        self._sets_of_label = {label: tuple(names) for label, names in by_label.items()}
+        self._adding.clear()
+        self._renewing.clear()
+        self._flying.clear()
+        self._held = {}
+        self._ips_of = {}
+        for name, pairs in self._names.cache.forward.items():
+            if self._names.index.match(name):
+                self._ips_of[name] = set(pairs)
+                for ip in pairs:
+                    for place, deadline in self._wanted(ip).items():
+                        self._held.setdefault(place, {})[ip] = deadline
+        return {
+            place: {ip: deadline - now for ip, deadline in ips.items()} for place, ips in self._held.items()
+        }
+
+    def _wanted(self, ip: str) -> dict[str, float]:
+        """The sets that an address belongs to and when its lease ends there."""
+        found: dict[str, float] = {}
+        if ip in self._foreign:  # a pod's or a node's address keeps its own identity, whatever its names
+            return found
+        suffix = "_6" if ":" in ip else "_4"
+        forward = self._names.cache.forward
+        for name, labels in self._names.labels_by_name(ip).items():
+            entry = forward.get(name, {}).get(ip)
+            if entry is None:
+                continue
+            deadline = entry.expiration_time + self._lease
+            for label in labels:
+                for place in self._sets_of_label.get(label, ()):
+                    key = place + suffix
+                    if found.get(key, 0.0) < deadline:
+                        found[key] = deadline
+        return found
+
+    def learned(self, name: str, ips: Iterable[str]) -> bool:
+        """A response taught these pairs. True where the kernel does not have all of it yet: the next transaction
+        must be in force before the answer leaves."""
+        new = False
+        known: set[str] | None = None
+        for ip in ips:
+            wanted = self._wanted(ip)
+            if not wanted:
+                continue
+            if known is None:
+                known = self._ips_of.setdefault(name, set())
+            known.add(ip)
+            for place, deadline in wanted.items():
+                held = self._held.setdefault(place, {}).get(ip)
+                if held is None:
+                    self._held[place][ip] = deadline
+                    self._adding[place, ip] = deadline
+                    new = True
+                    continue
+                new = new or (place, ip) in self._adding or (place, ip) in self._flying
+                if held + RENEW_BEFORE < deadline:
+                    self._held[place][ip] = deadline
+                    self._renewing[place, ip] = deadline
+        return new
+
+    def additions(self, now: float) -> tuple[str, int]:
+        """The transaction for addresses that are new, and its number for :meth:`applied`."""
+        self._batch += 1
+        text = _commands("add", self._adding, now)
+        self._flying.update(dict.fromkeys(self._adding, self._batch))
+        self._adding.clear()
+        return text, self._batch
+
+    def applied(self, batch: int) -> None:
+        """The transactions up to ``batch`` are in force."""
+        if self._flying:
+            self._flying = {key: number for key, number in self._flying.items() if number > batch}
+
+    def renewals(self, now: float) -> str:
+        """The transaction that renews leases. Adding again refreshes a timeout on recent kernels only (6.1 does
+        not), so an element is added, deleted and added in one transaction, which works whether it is there or not."""
+        if not self._renewing:
+            return ""
+        again = _commands("add", self._renewing, now)
+        text = again + _commands("delete", self._renewing, now) + again
+        self._renewing.clear()
+        return text
+
+    def cleaned(self, names: Iterable[str], now: float) -> str:
+        """The transaction after a GC that touched ``names``: what left the core's cache leaves the kernel."""
+        forward = self._names.cache.forward
+        touched: set[str] = set()
+        for name in names:
+            touched |= self._ips_of.get(name, set())
+            left = set(forward.get(name, ()))
+            touched |= left
+            if name in self._ips_of and not left:
+                del self._ips_of[name]
+            elif name in self._ips_of:
+                self._ips_of[name] = left
+        gone: dict[tuple[str, str], float] = {}
+        for ip in touched:
+            wanted = self._wanted(ip)
+            for place, held in self._held.items():
+                if ip in held and place not in wanted:
+                    del held[ip]
+                    gone[place, ip] = 0.0
+                    self._adding.pop((place, ip), None)
+                    self._renewing.pop((place, ip), None)
+            for place, deadline in wanted.items():
+                current = self._held.setdefault(place, {})
+                if ip not in current:
+                    self._adding[place, ip] = deadline
+                elif current[ip] + RENEW_BEFORE < deadline:
+                    self._renewing[place, ip] = deadline
+                current[ip] = max(deadline, current.get(ip, 0.0))
+        if not gone:
+            return ""
+        # An element whose lease has run out is not there any more and cannot be deleted: it is added first.
+        return _commands("add", dict.fromkeys(gone, now + 5), now) + _commands("delete", gone, now)
+
+
+def _commands(verb: str, elements: Mapping[tuple[str, str], float], now: float) -> str:
+    by_set: dict[str, list[str]] = {}
+    for (place, ip), deadline in elements.items():
+        item = ip if verb == "delete" else f"{ip} timeout {lease_text(deadline - now)}"
+        by_set.setdefault(place, []).append(item)
+    lines = []
+    for place, items in by_set.items():
+        for at in range(0, len(items), _RUN):
+            lines.append(f"{verb} element inet {TABLE} {place} {{ {', '.join(items[at : at + _RUN])} }}\n")
+    return "".join(lines)

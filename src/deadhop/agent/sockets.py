@@ -1,0 +1,172 @@
+"""Sockets that are somebody else: the listeners behind TPROXY, upstream sockets with a pod's address, and answers
+that leave with the DNS server's address.
+
+UDP answers go out through a raw socket, as Cilium's do: a socket bound to the server's address would take packets
+that other pods send to that server. Constants that Python does not name are those of ``linux/in.h`` and ``in6.h``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import socket
+import struct
+
+IP_TRANSPARENT = 19
+IP_RECVORIGDSTADDR = IP_ORIGDSTADDR = 20
+IPV6_TRANSPARENT = 75
+IPV6_RECVORIGDSTADDR = IPV6_ORIGDSTADDR = 74
+IPV6_CHECKSUM = 7
+SO_ATTACH_FILTER = 26
+UDP_CHECKSUM_OFFSET = 6
+IP_PKTINFO, IPV6_PKTINFO = 8, 50
+RECEIVE_BUFFER = 4 << 20
+ANCILLARY = socket.CMSG_SPACE(28)
+
+Address = tuple[str, int]
+"""An address in canonical text and a port."""
+
+_UDP = struct.Struct("!HHHH")
+_INFO4 = struct.Struct("=I4s4s")
+_INFO6 = struct.Struct("=16sI")
+
+
+def family_of(ip: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in ip else socket.AF_INET
+
+
+def _transparent(sock: socket.socket) -> None:
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
+
+
+def _made(family: int, kind: int, protocol: int = 0) -> socket.socket:
+    sock = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
+    try:
+        _transparent(sock)
+        if family == socket.AF_INET6 and kind != socket.SOCK_RAW:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def listener(ip: str, port: int, *, tcp: bool) -> socket.socket:
+    """A listener that TPROXY delivers to. Raises ``OSError``."""
+    family = family_of(ip)
+    sock = _made(family, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if tcp:
+            sock.bind((ip, port))
+            sock.listen(512)
+        else:
+            level, option = (
+                (socket.IPPROTO_IPV6, IPV6_RECVORIGDSTADDR)
+                if family == socket.AF_INET6
+                else (socket.IPPROTO_IP, IP_RECVORIGDSTADDR)
+            )
+            sock.setsockopt(level, option, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            sock.bind((ip, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def original_destination(data: bytes) -> Address:
+    """The server that a packet was sent to, from the ``ORIGDSTADDR`` message. Raises ``struct.error``."""
+    (family,) = struct.unpack_from("=H", data)
+    (port,) = struct.unpack_from("!H", data, 2)
+    if family == socket.AF_INET:
+        return socket.inet_ntop(family, data[4:8]), port
+    return socket.inet_ntop(socket.AF_INET6, data[8:24]), port
+
+
+def upstream(source: str | None, server: Address, *, tcp: bool, linger: int | None = None) -> socket.socket:
+    """A socket towards a DNS server, from the address ``source`` (a pod's) where given. Raises ``OSError``.
+
+    UDP is connected, so the kernel passes on what the server sends and nothing else. A TCP connection is under way.
+    ``linger`` in seconds; 0 resets, negative or None leaves the kernel's way.
+    """
+    sock = _made(family_of(server[0]), socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM)
+    try:
+        if source is not None:
+            sock.bind((source, 0))
+        if tcp:
+            if linger is not None and linger >= 0:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, linger))
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.connect_ex(server)
+        else:
+            sock.connect(server)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class Answers:
+    """Sends UDP datagrams with another's source address. Needs CAP_NET_RAW to be made."""
+
+    def __init__(self) -> None:
+        self._four = self._raw(socket.AF_INET)
+        self._six: socket.socket | None = None
+        try:
+            self._six = self._raw(socket.AF_INET6)
+            self._six.setsockopt(socket.IPPROTO_IPV6, IPV6_CHECKSUM, UDP_CHECKSUM_OFFSET)
+        except OSError:  # a node without IPv6
+            self._six = None
+        self._known: dict[tuple[str, str], tuple[int, bytes]] = {}
+
+    @staticmethod
+    def _raw(family: int) -> socket.socket:
+        sock = _made(family, socket.SOCK_RAW, socket.IPPROTO_UDP)
+        _receive_nothing(sock)
+        return sock
+
+    def send(self, data: bytes, server: Address, client: Address) -> None:
+        """One datagram from ``server`` to ``client``. Raises ``OSError``."""
+        length = len(data) + 8
+        ip = client[0]
+        if ":" in ip:
+            if self._six is None:
+                raise OSError("no IPv6 on this node")
+            info = _INFO6.pack(socket.inet_pton(socket.AF_INET6, server[0]), 0)
+            packet = _UDP.pack(server[1], client[1], length, 0) + data
+            self._six.sendmsg([packet], [(socket.IPPROTO_IPV6, IPV6_PKTINFO, info)], 0, (ip, 0))
+            return
+        key = server[0], ip
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) > 4096:
+                self._known.clear()
+            source, target = socket.inet_aton(server[0]), socket.inet_aton(ip)
+            addresses = int.from_bytes(source + target, "big") % 0xFFFF
+            known = self._known[key] = addresses + socket.IPPROTO_UDP, _INFO4.pack(0, source, bytes(4))
+        head = _UDP.pack(server[1], client[1], length, 0)
+        body = head + data if length % 2 == 0 else head + data + b"\0"
+        # RFC 1071: the sum of 16-bit words in ones' complement is the number modulo 65535.
+        checksum = 0xFFFF - (known[0] + length + int.from_bytes(body, "big")) % 0xFFFF
+        packet = head[:6] + checksum.to_bytes(2, "big") + data
+        self._four.sendmsg([packet], [(socket.IPPROTO_IP, IP_PKTINFO, known[1])], 0, (ip, 0))
+
+    def close(self) -> None:
+        self._four.close()
+        if self._six is not None:
+            self._six.close()
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+def _receive_nothing(sock: socket.socket) -> None:
+    """A raw socket gets a copy of every UDP packet of the node; a filter that accepts none spares the work."""
+    instruction = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
+    program = _Program(1, ctypes.addressof(instruction))
+    sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, bytes(program))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)

@@ -1,0 +1,207 @@
+"""DNS over UDP: the redirected listeners, and sockets towards the servers with the pods' addresses.
+
+A socket towards a server is connected, so the kernel itself drops what others send to it, and it is replaced after a
+while, so that its port does not stay the same: a forger has to guess port and id.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from collections import OrderedDict
+from typing import NamedTuple
+
+from deadhop.agent.proxy import UPSTREAM_TIMEOUT, Allowed, Proxy, Refusal
+from deadhop.agent.sockets import (
+    ANCILLARY,
+    Address,
+    Answers,
+    original_destination,
+    upstream,
+)
+from deadhop.fqdn.admission import Failure
+
+BATCH = 64
+"""Datagrams taken from one socket before the others have their turn."""
+QUERY_OCTETS = 4096
+ANSWER_OCTETS = 65_535
+SOCKET_SECONDS = 30.0
+SOCKETS = 4096
+
+
+class _Pending(NamedTuple):
+    allowed: Allowed
+    client: Address
+    ident: bytes
+    began: float
+
+
+class _Upstream:
+    """One socket towards one server for one pod, and what was asked through it."""
+
+    __slots__ = ("born", "key", "pending", "retired", "sock")
+
+    def __init__(self, key: tuple[str, Address], sock: socket.socket, now: float) -> None:
+        self.key = key
+        self.sock = sock
+        self.born = now
+        self.retired = False
+        self.pending: dict[bytes, _Pending] = {}
+
+
+class UdpProxy:
+    """Takes queries from ``listeners`` and answers through ``answers``."""
+
+    def __init__(
+        self, proxy: Proxy, listeners: list[socket.socket], answers: Answers, *, transparent: bool
+    ) -> None:
+        self.proxy = proxy
+        self.loop = proxy.loop
+        self.answers = answers
+        self.transparent = transparent
+        self._servers: dict[bytes, Address] = {}
+        self._upstreams: OrderedDict[tuple[str, Address], _Upstream] = OrderedDict()
+        self._open: set[_Upstream] = set()
+        for sock in listeners:
+            self.loop.add(sock.fileno(), lambda _events, sock=sock: self._queries(sock))  # type: ignore[misc]
+        self.loop.every(1.0, self._sweep)
+
+    def _queries(self, sock: socket.socket) -> None:
+        receive = sock.recvmsg
+        for _ in range(BATCH):
+            try:
+                data, ancillary, _flags, client = receive(QUERY_OCTETS, ANCILLARY)
+            except (BlockingIOError, InterruptedError):
+                return
+            place = ancillary[0][2] if ancillary else b""
+            server = self._servers.get(place)
+            if server is None:
+                try:
+                    server = original_destination(place)
+                except (struct.error, ValueError):
+                    continue
+                if len(self._servers) > SOCKETS:
+                    self._servers.clear()
+                self._servers[place] = server
+            self._query(data, client[:2], place, server)
+
+    def _query(self, data: bytes, client: Address, place: bytes, server: Address) -> None:
+        judged = self.proxy.judge(data, client, place, server, "UDP")
+        if isinstance(judged, Refusal):
+            self._reply(judged.reply, server, client)
+            return
+        self.proxy.begin(
+            judged.endpoint.id,
+            data,
+            lambda: self._forward(judged, data, client),
+            lambda reply: self._reply(reply, server, client),
+        )
+
+    def _reply(self, data: bytes, server: Address, client: Address) -> None:
+        if data:
+            try:
+                self.answers.send(data, server, client)
+            except OSError:
+                self.proxy.stats.count["unsent"] += 1
+
+    def _forward(self, allowed: Allowed, data: bytes, client: Address) -> None:
+        count = self.proxy.stats.count
+        now = time.monotonic()
+        try:
+            up = self._upstream(client[0], allowed.server, now)
+            ident = os.urandom(2)
+            while ident in up.pending:
+                ident = os.urandom(2)
+            up.pending[ident] = _Pending(allowed, client, data[:2], now)
+            up.sock.send(ident + data[2:])
+        except OSError:
+            self.proxy.ended(allowed.endpoint.id)
+            count["upstream_errors"] += 1
+            reply = self.proxy.failed(data, Failure.UPSTREAM_ERROR, "upstream_errors")
+            self._reply(reply, allowed.server, client)
+            return
+        count["forwarded"] += 1
+
+    def _upstream(self, pod: str, server: Address, now: float) -> _Upstream:
+        key = pod, server
+        up = self._upstreams.get(key)
+        if up is not None and now - up.born < SOCKET_SECONDS and len(up.pending) < 1 << 14:
+            return up
+        if up is not None:
+            self._retire(up)
+        elif len(self._upstreams) >= SOCKETS:
+            self._retire(next(iter(self._upstreams.values())))
+        sock = upstream(pod if self.transparent else None, server, tcp=False)
+        up = self._upstreams[key] = _Upstream(key, sock, now)
+        self._open.add(up)
+        self.loop.add(sock.fileno(), lambda _events: self._answers(up))
+        return up
+
+    def _retire(self, up: _Upstream) -> None:
+        """No new queries; it closes when its last answer is there or overdue."""
+        up.retired = True
+        if self._upstreams.get(up.key) is up:
+            del self._upstreams[up.key]
+        if not up.pending:
+            self._close(up)
+
+    def _close(self, up: _Upstream) -> None:
+        if up in self._open:
+            self._open.discard(up)
+            self.loop.remove(up.sock.fileno())
+            up.sock.close()
+
+    def _answers(self, up: _Upstream) -> None:
+        proxy, receive = self.proxy, up.sock.recv
+        for _ in range(BATCH):
+            try:
+                data = receive(ANSWER_OCTETS)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError:  # ICMP: nobody listens at the server's port, or it cannot be reached
+                self._unreachable(up)
+                break
+            pending = up.pending.get(data[:2])
+            if pending is None or not proxy.matches(data, pending.allowed.question):
+                proxy.stats.count["mismatched"] += 1
+                continue
+            del up.pending[data[:2]]
+            proxy.ended(pending.allowed.endpoint.id)
+            proxy.stats.upstream.add(time.monotonic() - pending.began)
+            allowed, client, ident, _ = pending
+
+            def release(
+                body: bytes, ident: bytes = ident, server: Address = allowed.server, client: Address = client
+            ) -> None:
+                if body:
+                    self._reply(ident + body, server, client)
+
+            proxy.answer(allowed, client, "UDP", data, release)
+        if up.retired and not up.pending:
+            self._close(up)
+
+    def _unreachable(self, up: _Upstream) -> None:
+        pending, up.pending = up.pending, {}
+        for waiting in pending.values():
+            self.proxy.ended(waiting.allowed.endpoint.id)
+            query = waiting.ident + b"\1\0\0\1\0\0\0\0\0\0" + waiting.allowed.question
+            reply = self.proxy.failed(query, Failure.UPSTREAM_ERROR, "upstream_errors")
+            self._reply(reply, waiting.allowed.server, waiting.client)
+
+    def _sweep(self) -> None:
+        """Give up what is overdue (the client is not told, as in Cilium) and sockets that are old."""
+        now = time.monotonic()
+        overdue = now - UPSTREAM_TIMEOUT
+        for up in list(self._open):
+            for ident, waiting in list(up.pending.items()):
+                if waiting.began > overdue:
+                    break  # in the order in which they were asked
+                del up.pending[ident]
+                self.proxy.ended(waiting.allowed.endpoint.id)
+                self.proxy.stats.count["timeouts"] += 1
+            if up.retired and not up.pending:
+                self._close(up)
+            elif not up.retired and now - up.born > SOCKET_SECONDS:
+                self._retire(up)

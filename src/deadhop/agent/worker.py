@@ -1,0 +1,108 @@
+"""The thread that talks to nftables, so that a slow transaction holds back its own answers and nothing else.
+
+Changes that wait while a transaction runs go into the next one together. Where a joint transaction is refused each
+change is tried alone, so that one bad change does not take others with it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from deadhop.agent.nft import Nft, NftError
+
+Done = Callable[[str], None]
+"""Called in the loop with the error, empty where the change was applied."""
+Change = str | Callable[[Nft], str]
+"""A transaction, or what makes one when its turn comes; such a one is applied alone."""
+_JOINED = 256
+
+
+class _Job(NamedTuple):
+    text: Change
+    done: Done | None
+
+
+class Worker:
+    """``post`` runs a callback in the loop's thread."""
+
+    def __init__(self, nft: Nft, post: Callable[[Callable[[], None]], None]) -> None:
+        self._nft = nft
+        self._post = post
+        self._jobs: deque[_Job] = deque()
+        self._ready = threading.Condition()
+        self._closing = False
+        self.seconds = 0.0
+        self.transactions = 0
+        self.failures = 0
+        self._thread = threading.Thread(target=self._run, name="nft", daemon=True)
+        self._thread.start()
+
+    def apply(self, text: Change, done: Done | None = None) -> None:
+        """Apply a change after those before it."""
+        with self._ready:
+            self._jobs.append(_Job(text, done))
+            self._ready.notify()
+
+    def _take(self) -> list[_Job]:
+        with self._ready:
+            while not self._jobs and not self._closing:
+                self._ready.wait()
+            taken: list[_Job] = []
+            while self._jobs and len(taken) < _JOINED:
+                if taken and callable(self._jobs[0].text):
+                    break
+                taken.append(self._jobs.popleft())
+                if callable(taken[-1].text):
+                    break
+            return taken
+
+    def _run(self) -> None:
+        while jobs := self._take():
+            self._together(jobs)
+
+    def _together(self, jobs: list[_Job]) -> None:
+        first = jobs[0].text
+        error = self._apply(first if callable(first) else "".join(str(job.text) for job in jobs))
+        if error and len(jobs) > 1:
+            for job in jobs:
+                self._finish([job], self._apply(job.text))
+        else:
+            self._finish(jobs, error)
+
+    def _finish(self, jobs: list[_Job], error: str) -> None:
+        told = [job.done for job in jobs if job.done is not None]
+
+        def tell() -> None:
+            for done in told:
+                done(error)
+
+        if told:
+            self._post(tell)
+
+    def _apply(self, text: Change) -> str:
+        if not text:
+            return ""
+        began = time.perf_counter()
+        try:
+            self._nft.run(text(self._nft) if callable(text) else text)
+        except NftError as error:
+            self.failures += 1
+            return str(error)
+        except Exception as error:
+            self.failures += 1
+            return f"{type(error).__name__}: {error}"
+        finally:
+            self.transactions += 1
+            self.seconds += time.perf_counter() - began
+        return ""
+
+    def close(self) -> None:
+        """Finish what waits and end the thread."""
+        with self._ready:
+            self._closing = True
+            self._ready.notify()
+        self._thread.join()
