@@ -1,4 +1,4 @@
-"""pwru text in both layouts (before and since 1.0.7), edited or not, and JSON lines.
+"""pwru text in both layouts (before and since 1.0.7), edited or not, and JSON lines (``--output-json``).
 
 Before 1.0.7: ``0xffff… 0 [curl] ip_forward netns=4026531992 mark=0x0 ifindex=5 proto=8 mtu=1500 len=2379 tuple``.
 Since 1.0.7 the columns are ``SKB CPU PROCESS NETNS MARK/x IFACE PROTO MTU LEN TUPLE FUNC``. An excerpt may hold the
@@ -8,11 +8,11 @@ function and the ``key=value`` words alone.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from deadhop.evidence.fields import integer
-from deadhop.evidence.format import Context, LineFormat, Lines, Locate, ValueFormat
+from deadhop.evidence.format import Context, LineFormat, Lines
+from deadhop.evidence.skb_traces import number, read_lines, split_reason, tuple_text
 from deadhop.model.observed.packets import SkbStep, SkbTrace
 from deadhop.model.record import Record
 
@@ -30,6 +30,10 @@ _GAP = re.compile(r"^\s*(\.{3}|…)\s*$")
 _HEADER = re.compile(r"^\s*SKB\s+CPU\s+PROCESS\s")
 _START = re.compile(
     r"\b(?:netns|ifindex)=\d+.*\b(?:len|mtu)=\d+|^\s*0x[0-9a-f]{8,16}\s+\d+\s+\S+\s|^\s*SKB\s+CPU\s+PROCESS\s"
+)
+
+_JSON = re.compile(
+    r'^\s*\{"(?:skb|cpu|process|func)":.*"func":"|^\s*\{"func":"|^\s*\{.*"skb": *".*"func": *"'
 )
 
 
@@ -94,24 +98,35 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     return end, records
 
 
-def _match(value: Any) -> bool:
-    return isinstance(value, dict) and "func" in value and bool(value.keys() & {"skb", "netns", "tuple"})
+def _mine(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("func"), str)
+        and bool(value.keys() & {"skb", "tuple"})
+    )
 
 
-def _read_json(value: Any, locate: Locate, context: Context) -> Iterable[Record]:
+def _json_step(value: dict[str, Any], line: int) -> tuple[str, SkbStep]:
     tup = value.get("tuple")
     if isinstance(tup, dict):
-        tup = f"{tup.get('saddr', '')}:{tup.get('sport', '')}->{tup.get('daddr', '')}:{tup.get('dport', '')}"
-    iface = str(value.get("iface", value.get("ifindex", "")))
-    step = SkbStep(
-        func=str(value["func"]), line=locate().line, netns=integer(str(value.get("netns", ""))), dev="" if iface.isdigit() else iface,
-        ifindex=integer(iface) if iface.isdigit() else None, proto=integer(str(value.get("proto", ""))), mtu=integer(str(value.get("mtu", ""))),
-        len=integer(str(value.get("len", ""))), mark=integer(str(value.get("mark", ""))), tuple=str(tup or ""), reason=str(value.get("reason", "")),
+        ends = (str(tup.get("saddr", "")), str(tup.get("daddr", "")))
+        tup = tuple_text(*ends, tup.get("sport"), tup.get("dport"), number(tup.get("proto")))
+    name, _, index = str(value.get("iface", value.get("ifindex", ""))).partition(":")
+    if name.isdigit():
+        name, index = "", name
+    func, reason = split_reason(str(value["func"]))
+    return str(value.get("skb", "")), SkbStep(
+        func=func, line=line, netns=number(value.get("netns")), dev=name, ifindex=integer(index) or None, proto=number(value.get("proto")),
+        mtu=number(value.get("mtu")), len=number(value.get("len")), mark=number(value.get("mark", 0)), tuple=str(tup or ""),
+        reason=reason or str(value.get("reason", "")),
     )  # fmt: skip
-    yield SkbTrace(source=locate(), where=context.where, skb=str(value.get("skb", "")), steps=(step,))
+
+
+def _json_lines(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    return read_lines(lines, i, context, _json_step, _mine)
 
 
 FORMATS = (
     LineFormat("pwru", _START, _read, priority=15),
-    ValueFormat("pwru-json", _match, _read_json, priority=12),
+    LineFormat("pwru-json", _JSON, _json_lines, priority=12),
 )
