@@ -22,8 +22,10 @@ import msgspec
 import deadhop
 
 QEMU = "qemu-system-x86_64"
-#: Kernel modules that the guest loads, in order.
-MODULES = ("veth",)
+#: Kernel modules that the guest loads, behind those that they need.
+MODULES = ("veth", "nf_tables", "nft_chain_nat", "nft_nat", "nft_ct")
+#: Programs that the guest has, at the same places as here.
+TOOLS = ("busybox", "ip", "nft")
 _LEFT_OUT = re.compile(
     r"(^|/)(test|tests|idlelib|tkinter|turtledemo|lib2to3|ensurepip|site-packages|distutils|pydoc_data|unittest"
     r"|config-[^/]*|__pycache__)(/|$)|_test|_codecs_(cn|hk|jp|kr|tw|iso)|\.a$"
@@ -47,7 +49,7 @@ def unavailable() -> str:
     """Why no guest can be booted here, empty where one can."""
     if os.uname().machine != "x86_64":
         return "the guest is x86_64"
-    missing = [tool for tool in (QEMU, "busybox", "ip") if not shutil.which(tool)]
+    missing = [tool for tool in (QEMU, *TOOLS) if not shutil.which(tool)]
     if missing:
         return f"not installed: {', '.join(missing)}"
     return "" if kernel() else "no kernel for the guest: scripts/guest-kernel fetches one"
@@ -109,6 +111,24 @@ class Archive:
         return b"".join(self._parts)
 
 
+def wanted(modules: Path) -> dict[str, Path]:
+    """The modules and what they depend on (their .modinfo section says so), in an order in which they load."""
+    files = {path.name.partition(".ko")[0].replace("-", "_"): path for path in modules.rglob("*.ko")}
+    order: dict[str, Path] = {}
+
+    def add(name: str) -> None:
+        if name in order or name not in files:  # built in
+            return
+        depends = re.search(rb"\0depends=([^\0]*)\0", files[name].read_bytes())
+        for other in (depends[1].decode() if depends else "").split(","):
+            add(other.replace("-", "_"))
+        order[name] = files[name]
+
+    for name in MODULES:
+        add(name)
+    return order
+
+
 def initramfs(program: str, modules: Path) -> bytes:
     """The archive: ``program`` is Python that the guest runs, with this package importable."""
     made = Archive()
@@ -116,14 +136,11 @@ def initramfs(program: str, modules: Path) -> bytes:
         made.folder(folder)
     made.device("dev/console", 5, 1)
     made.device("dev/null", 1, 3)
-    busybox = shutil.which("busybox")
-    assert busybox
-    made.program(busybox)
-    made.file("bin/busybox", Path(busybox).read_bytes())
-    ip = shutil.which("ip")
-    assert ip
-    made.program(ip)
-    made.copy(Path(ip).resolve(), "bin/ip")
+    for tool in TOOLS:
+        path = shutil.which(tool)
+        assert path
+        made.program(path)
+        made.copy(Path(path).resolve(), f"bin/{tool}")
     python = Path(sys.executable).resolve()
     made.program(str(python))
     stdlib = Path(sysconfig.get_path("stdlib"))
@@ -135,10 +152,11 @@ def initramfs(program: str, modules: Path) -> bytes:
         assert package.__file__
         source = Path(package.__file__).parent
         made.tree(source, f"/packages/{source.name}")
-    for name in MODULES:
-        made.copy(next(modules.rglob(f"{name}.ko*")), f"/modules/{name}.ko")
+    order = wanted(modules)
+    for name, path in order.items():
+        made.copy(path, f"/modules/{name}.ko")
     made.file("/guest.py", program.encode())
-    inserted = "\n".join(f"/bin/busybox insmod /modules/{name}.ko" for name in MODULES)
+    inserted = "\n".join(f"/bin/busybox insmod /modules/{name}.ko" for name in order)
     made.file("/init", f"""#!/bin/busybox sh
 export PATH=/bin PYTHONPATH=/packages PYTHONHOME={sys.base_prefix} PYTHONDONTWRITEBYTECODE=1
 /bin/busybox mount -t proc proc /proc

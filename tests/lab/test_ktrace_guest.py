@@ -50,18 +50,29 @@ sender.bind(("10.53.0.10", 9053))
 sender.sendto(b"neighbours first", ("10.0.0.63", 33333))
 receiver.recv(100)
 
-sys.path.insert(0, "/packages")
+subprocess.run(["/bin/ip", "netns", "exec", "node", "/bin/nft", "-f", "-"], text=True, check=True, input="""
+table ip nat {
+  chain pre { type nat hook prerouting priority dstnat; udp dport 5300 dnat to 10.0.0.63:33333; }
+}""")
+
 from deadhop.kernel.filter import parse
 from deadhop.kernel.trace import FunctionTrace
 from deadhop.kernel.trace_lines import HEADER, Lines
-from deadhop.kernel.drops import types
+from deadhop.kernel.drops import DropProbe, types
+from deadhop.kernel.symbols import Symbols
 
 btf = types()
-def traced(way, *sizes):
-    trace = FunctionTrace(parse("udp and src port 9053"), btf, ways=(way,))
+probe = DropProbe(parse("udp and src port 9053"), btf)
+sender.sendto(bytes(2351), ("10.0.0.63", 33333))
+probe.wait(10)
+print("@drops", json.dumps([(probe.reasons.name(e.reason), Symbols().at(e.location)[0], e.dev, e.len) for e in probe.drain()]))
+probe.close()
+
+def traced(way, text, to, *sizes):
+    trace = FunctionTrace(parse(text), btf, ways=(way,))
     lines = Lines(trace.reasons)
     for size in sizes:
-        sender.sendto(bytes(size), ("10.0.0.63", 33333))
+        sender.sendto(bytes(size), to)
         if size < 1500:
             receiver.recv(4000)
         found = []
@@ -74,8 +85,10 @@ def traced(way, *sizes):
         print("@@", json.dumps([lines.object(event) for event in found]))
     trace.close()
 
-traced("kprobe", 1000, 2351)
-traced("fentry", 2351)
+pod = "10.0.0.63", 33333
+traced("kprobe", "udp and src port 9053", pod, 1000, 2351)
+traced("fentry", "udp and src port 9053", pod, 2351)
+traced("fentry", "udp and dst port 5300", ("10.53.0.1", 5300), 999)
 
 ktrace = subprocess.Popen([sys.executable, "-m", "deadhop", "ktrace", "udp and src port 9053", "-o", "jsonl"],
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -130,6 +143,21 @@ def test_a_datagram_that_is_too_big_ends_in_ip_forward(console: str, way: str) -
     assert "__icmp_send" in passed[at:]
     assert "kfree_skb_reason(SKB_DROP_REASON_PKT_TOO_BIG)" in passed
     assert "ip_local_deliver" not in passed
+
+
+def test_a_packet_is_followed_through_nat(console: str) -> None:
+    """The filter asks for the port before the translation; behind it the address of the skb alone tells."""
+    _, _, events = traces(console)["fentry", 999]
+    targets = [event["tuple"]["dport"] for event in events if "tuple" in event]  # type: ignore[index]
+    assert targets[0] == 5300
+    translated = [event["func"] for event in events if event.get("tuple", {}).get("dport") == 33333]  # type: ignore[attr-defined]
+    for name in ("ip_forward", "ip_output", "udp_rcv"):
+        assert name in translated
+
+
+def test_the_drop_watch_runs_on_that_kernel_too(console: str) -> None:
+    found = json.loads(console.split("@drops ")[1].partition("\n")[0])
+    assert found == [["PKT_TOO_BIG", "ip_forward", "n0", 2379]]
 
 
 @pytest.mark.parametrize("form", ["text", "jsonl"])
