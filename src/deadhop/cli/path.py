@@ -94,6 +94,7 @@ class _Walker:
             self.by_name[f"{parent}\0{folder.name}"] = folder.namespace
             self.by_name.setdefault(folder.name, folder.namespace)
         self.cluster: Any = None
+        self.wiring: Any = None
         for problem in self.problems:
             click.echo(f"{problem.source}: {problem.kind}: {problem.text}", err=True)
 
@@ -118,6 +119,13 @@ class _Walker:
         from deadhop.model.packet import PacketFlow
 
         flow = msgspec.convert(value, PacketFlow)
+        scope = value.get("scope") or ("namespace" if flow.in_dev or flow.netns else "world")
+        if scope not in ("namespace", "world"):
+            raise ValueError(f"scope is {scope!r}, not namespace or world")
+        if scope == "world" and (start := self._start(flow)):
+            from deadhop.hops.linux.across import walk_across
+
+            return walk_across(self._wiring(), start, flow).line(flow.id)
         namespace = self.by_name.get(f"{flow.node}\0{flow.netns}") or self.by_name.get(
             flow.netns or flow.node or ""
         )
@@ -127,6 +135,37 @@ class _Walker:
             names = ", ".join(sorted({f.name for f in self.namespaces})[:8]) or "none"
             raise ValueError(f"no namespace {flow.netns or flow.node!r} in the evidence (there are: {names})")
         return walk_packet(namespace, flow).line(flow.id)
+
+    def _wiring(self) -> Any:
+        if self.wiring is None:
+            from deadhop.hops.linux.across import Wiring
+
+            self.wiring = Wiring({self._key(f): f.namespace for f in self.namespaces})
+        return self.wiring
+
+    def _key(self, folder: Any) -> str:
+        """A namespace's name; with its node's in front where several nodes have one of that name."""
+        twins = sum(1 for f in self.namespaces if f.name == folder.name)
+        return folder.name if twins == 1 else "/".join(folder.path.split("/")[-2:])
+
+    def _start(self, flow: Any) -> str:
+        """Where a packet begins: its ``netns``, else the namespace that has its source address."""
+        from deadhop.model import ip
+
+        for folder in self.namespaces:
+            node = folder.path.rpartition("/")[0].rpartition("/")[2]
+            if flow.netns and folder.name == flow.netns and flow.node in (None, node):
+                return self._key(folder)
+        try:
+            source = ip.parse(flow.src)
+        except ValueError:
+            return ""
+        found = [
+            f
+            for f in self.namespaces
+            if any(ip.parse(a.local) == source for a in f.namespace.addresses or ())
+        ]
+        return self._key(found[0]) if len(found) == 1 and not flow.netns else ""
 
     def _cluster(self) -> Any:
         if self.cluster is None:
@@ -150,7 +189,7 @@ class _Walker:
 
 
 def _text(answer: dict[str, Any]) -> Iterator[str]:
-    end = f"{answer['id']}: {answer['disposition']}"
+    end = f"{answer['id']}: {answer['disposition']}" + (f" in {answer['netns']}" if answer.get("netns") else "")
     out = answer["out_dev"]
     if out:
         end += f" out of {out} via {answer['next_hop']}"
@@ -162,6 +201,10 @@ def _text(answer: dict[str, Any]) -> Iterator[str]:
     if answer["answer"]:
         end += f", status {answer['answer'].get('status')} {','.join(answer['answer'].get('flags') or ())}"
     yield end
+    place = ""
     for step in answer["steps"]:
+        if step.get("netns", "") != place:
+            place = step["netns"]
+            yield f"  {place}"
         sign = {True: "·", False: "✗", None: "?"}[step.get("ok")]
         yield f"  {sign} {step['text']}"

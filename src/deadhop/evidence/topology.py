@@ -94,6 +94,8 @@ def check(topology: Topology) -> Iterator[tuple[str, str]]:
     names = topology.namespaces
     if not _NAME.match(topology.name):
         yield ".name", f"{topology.name!r}: a name is letters, digits, - and _"
+    if topology.machine and not topology.guest:
+        yield ".machine", "settings of the machine itself are for a guest: this one would change the host"
     for name in names:
         if not _NAME.match(name):
             yield f".namespaces.{name}", f"{name!r}: a name is letters, digits, - and _, at most 31"
@@ -140,9 +142,11 @@ def _link(link: LinkSpec, place: str, names: Any, devices: set[str]) -> Iterator
     for field in ("peer", "peer_mtu", "peer_mac", "over", "id", "local", "remote", "ports"):
         if getattr(link, field) and field not in allowed:
             yield f"{place}.{field}", f"a {link.kind} has no {field}"
-    for low in [link.over] if link.over else []:
-        if f"{link.dev.partition('/')[0]}/{low}" not in devices:
-            yield f"{place}.over", f"no link before this makes {low} in the same namespace"
+    if link.over:
+        # A macvlan may lie over a device of another namespace, as a pod's does over its node's card.
+        away = "/" in link.over and link.kind == "macvlan"
+        if (link.over if away else f"{link.dev.partition('/')[0]}/{link.over}") not in devices:
+            yield f"{place}.over", f"no link before this makes {link.over}" + ("" if away else " in the same namespace")
     for low in link.ports:
         if f"{link.dev.partition('/')[0]}/{low}" not in devices:
             yield f"{place}.ports", f"no link before this makes {low} in the same namespace"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -71,7 +72,8 @@ def _links(topology: Topology, name: str) -> Iterator[Link]:
         for port in link.ports
     }
     mtus: dict[str, int] = {}
-    number = 1
+    indexes = _indexes(topology)
+    spaces = list(topology.namespaces)
     for link in topology.links:
         for end, mtu, mac in (
             (link.dev, link.mtu, link.mac),
@@ -80,11 +82,13 @@ def _links(topology: Topology, name: str) -> Iterator[Link]:
             where, _, dev = end.partition("/")
             if where != name:
                 continue
-            number += 1
+            other = link.peer if end == link.dev else link.dev
+            lower = other if link.peer else link.over if "/" in link.over else ""
+            away = lower and lower.partition("/")[0] != name
             mtus[dev] = mtu or _default_mtu(link, mtus)
             yield Link(
                 ifname=dev,
-                ifindex=number,
+                ifindex=indexes[end],
                 mtu=mtus[dev],
                 flags=_flags(link),
                 operstate="UP" if link.up else "DOWN",
@@ -92,8 +96,32 @@ def _links(topology: Topology, name: str) -> Iterator[Link]:
                 address=mac or None,
                 kind="tun" if link.kind == "tap" else link.kind,
                 master=masters.get(end),
-                link=link.over or None,
+                link=(str(indexes[lower]) if away else lower.partition("/")[2] or link.over) or None,
+                link_netnsid=spaces.index(lower.partition("/")[0]) if away else None,
+                info=_info(link),
             )
+
+
+def _indexes(topology: Topology) -> dict[str, int]:
+    """Each device's ifindex: the kernel numbers those of a namespace in the order in which they are made."""
+    found: dict[str, int] = {}
+    made: dict[str, int] = {}
+    for link in topology.links:
+        for end in (link.dev, link.peer):
+            if end:
+                where = end.partition("/")[0]
+                made[where] = made.get(where, 1) + 1
+                found[end] = made[where]
+    return found
+
+
+def _info(link: LinkSpec) -> dict[str, Any] | None:
+    """What ``ip -d link`` shows of a device's own options."""
+    if link.kind == "vxlan":
+        return {"id": link.id, "local": link.local, "remote": link.remote, "port": link.port}
+    if link.kind == "ipip":
+        return {"local": link.local, "remote": link.remote}
+    return {"mode": link.mode} if link.kind == "macvlan" else {"id": link.id} if link.kind == "vlan" else None
 
 
 def _flags(link: LinkSpec) -> tuple[str, ...]:

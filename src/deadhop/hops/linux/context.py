@@ -25,6 +25,8 @@ class Walk:
         self.local = False
         self.given_ct: str | None = None
         self.open_questions: list[str] = []
+        #: ICMP errors that left the namespace, each with how: whoever walks on carries them further.
+        self.errors: list[tuple[Packet, PacketAnswer]] = []
         self._assumed: list[str] = []
 
     def start(self, packet: Packet, flow: PacketFlow) -> None:
@@ -39,6 +41,7 @@ class Walk:
         """A walk for a packet that the kernel makes on the way: same choices, its own steps."""
         other = Walk(self.world, self.choices, self.run)
         other.open_questions = self.open_questions
+        other.errors = self.errors
         other._assumed = self._assumed
         return other
 

@@ -145,6 +145,7 @@ def _emit(walk: Walk, packet: Packet, error: Packet, dst: Dst, what: IcmpError) 
     except Ended as ended:
         answer = ended.answer
     if answer.disposition in (Disposition.FORWARDED, Disposition.DELIVERED):
+        walk.errors.append((error, answer))
         return what
     last = side.steps[-1] if side.steps else None
     text = f"dies on its way back: {answer.reason}" + (f" by {last.decided_by}" if last else "")

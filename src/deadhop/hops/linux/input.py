@@ -64,6 +64,9 @@ def receive(walk: Walk, packet: Packet) -> NoReturn:
 def local_deliver(walk: Walk, packet: Packet, device: Device) -> NoReturn:
     """ip_local_deliver: the INPUT hook, then the packet belongs to a local protocol."""
     packet.oif = None
+    if packet.frag:
+        walk.deliver("ip_defrag")  # its datagram goes on with the first fragment
+    packet.defragment()
     traverse(walk, packet, "input")
     walk.step(
         "local input",

@@ -5,6 +5,7 @@ Mutable on purpose: TTL, mark, addresses and ports change between hooks. Address
 
 from __future__ import annotations
 
+from copy import copy
 from functools import lru_cache
 
 from deadhop.hops.linux.errors import Unknown
@@ -25,7 +26,8 @@ class Packet:
 
     __slots__ = (
         "conn", "ct", "ct_mark", "df", "dport", "dst", "error", "frag", "icmp_code", "icmp_type", "iif", "length",
-        "mark", "oif", "proto", "reply", "route", "sport", "src", "tcp_flags", "tos", "ttl", "version",
+        "mark", "more", "oif", "proto", "reply", "route", "sport", "src", "tcp_flags", "tos", "ttl", "version",
+        "whole",
     )  # fmt: skip
 
     def __init__(
@@ -68,8 +70,24 @@ class Packet:
         self.conn: object | None = None
         self.reply = False
         self.route: object | None = None
+        #: A later fragment; ``more`` is the first one of several, ``whole`` the length of the datagram in bytes.
         self.frag = False
+        self.more = False
+        self.whole = 0
         self.error = False
+
+    def fragment(self, mtu: int) -> Packet:
+        """This becomes the first fragment of its datagram (ip_do_fragment); gives a later one, which has no ports."""
+        later = copy(self)
+        self.whole, self.length, self.more = self.whole or self.length, min(self.length, mtu), True
+        later.frag, later.more, later.sport, later.dport = True, False, 0, 0
+        later.length = min(later.length, mtu)
+        return later
+
+    def defragment(self) -> None:
+        """ip_defrag: the datagram is whole again."""
+        if self.more:
+            self.length, self.more = self.whole, False
 
     @property
     def has_ports(self) -> bool:

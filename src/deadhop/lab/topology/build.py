@@ -17,6 +17,8 @@ _RESTORE = {
 
 def build(lab: Lab, topology: Topology) -> None:
     """Makes everything but the services. Raises :class:`LabError`; the lab is then closed by its holder."""
+    for key, value in topology.machine.items():
+        lab.machine_sysctl(key, value)
     for name, spec in topology.namespaces.items():
         lab.add(name)
         _defaults(lab, name)
@@ -64,11 +66,15 @@ def _defaults(lab: Lab, name: str) -> None:
 def _link(lab: Lab, link: LinkSpec) -> None:
     name, _, dev = link.dev.partition("/")
     words = [f"link add name {dev}"]
+    if link.kind == "macvlan" and "/" in link.over:
+        lower, _, card = link.over.partition("/")
+        words = [f"link add link {card} name {dev} netns {lab.full(name)}"]
+        name = lower
     if link.mac:
         words.append(f"address {link.mac}")
     if link.mtu:
         words.append(f"mtu {link.mtu}")
-    if link.over and link.kind in ("vlan", "macvlan"):
+    if link.over and "/" not in link.over and link.kind in ("vlan", "macvlan"):
         words.insert(0, words.pop(0).replace("link add", f"link add link {link.over}"))
     if link.kind in ("tun", "tap"):
         lab.ip(name, [f"tuntap add dev {dev} mode {link.kind} {link.options}".strip()])

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     Hook = Callable[[Walk, Packet, str], None]
 
-CONNTRACK, NAT_DST, NAT_SRC = -200, -100, 100
+DEFRAG, CONNTRACK, NAT_DST, NAT_SRC = -400, -200, -100, 100
 HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
 #: nft families that see a packet of an IP version at these hooks.
 FAMILIES = {4: ("ip", "inet"), 6: ("ip6", "inet")}
@@ -137,6 +137,8 @@ def _at(
             entries.append(
                 (base.prio, order, _filter(run, reroutes=base.type == "route" and hook == "output"))
             )
+    if tracked and hook == "prerouting":
+        entries.append((DEFRAG, 0, _defrag))
     if tracked and hook in ("prerouting", "output"):
         entries.append((CONNTRACK, 0, lambda walk, packet, _hook: track(walk, packet, known)))
     if tracked and hook in nat.MANIP:
@@ -145,6 +147,13 @@ def _at(
         if _translates(version, rules, tables) or known.by_tuple:
             entries.append((place, 0, _translator(chosen)))
     return [entry[2] for entry in sorted(entries, key=lambda item: item[:2])]
+
+
+def _defrag(walk: Walk, packet: Packet, _hook: str) -> None:
+    """ipv4_conntrack_defrag: rules behind it see whole datagrams; a later fragment ends in its datagram here."""
+    if packet.frag:
+        walk.deliver("ip_defrag")
+    packet.defragment()
 
 
 def _translates(version: int, rules: Ruleset | None, tables: list[LegacyTable]) -> bool:

@@ -35,7 +35,7 @@ IP: dict[str, tuple[Getter, str]] = {
     "ecn": (lambda p: p.tos & 3, "ecn"),
     "length": (lambda p: p.length, "integer"),
     "id": (_fixed("the IP id"), "integer"),
-    "frag-off": (lambda p: 0x4000 if p.df else 0, "integer"),
+    "frag-off": (lambda p: 0x4000 if p.df else 0x2000 if p.more else 1 if p.frag else 0, "integer"),
     "ttl": (lambda p: p.ttl, "integer"),
     "protocol": (lambda p: p.proto, "inet_proto"),
     "checksum": (lambda _p: _CHECKSUM, "integer"),
