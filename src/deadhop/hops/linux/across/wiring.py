@@ -127,7 +127,7 @@ class Wiring:
         )
         for route in (*(world.ns.routes4 or ()), *(world.ns.routes6 or ())):
             for leg in route.legs if route.type == "unicast" else ():
-                if leg.dev != port.dev or route.dst == "default" and not leg.gateway:
+                if leg.dev != port.dev or (route.dst == "default" and not leg.gateway):
                     continue
                 target = leg.gateway or (route.dst if "/" not in route.dst else "")
                 if target:
