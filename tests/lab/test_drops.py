@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from deadhop.kernel.btf import FOLDER, Btf, BtfError
 from deadhop.kernel.drops import DropProbe, Event, NoProbe, types
 from deadhop.kernel.filter import matches, parse
 from deadhop.kernel.namespaces import Names, inode_of
@@ -151,7 +152,9 @@ def test_a_datagram_with_df_over_a_smaller_mtu(place: Place) -> None:
 
 
 def test_a_reply_whose_way_back_is_another_device(place: Place) -> None:
-    probe, found = drops_of("reason IP_RPFILTER and host 10.0.0.63 and dev lxc0", lambda: martian(place))
+    probe, found = drops_of(
+        f"reason IP_RPFILTER and dev lxc0 and netns {place.names['node']}", lambda: martian(place)
+    )
     assert [probe.reasons.name(event.reason) for event in found] == ["IP_RPFILTER"]
     symbols = Symbols()
     assert symbols.at(found[0].location)[0] == "ip_rcv_finish_core" or symbols.hidden
@@ -162,7 +165,7 @@ def test_the_model_names_what_decided(place: Place, tmp_path: Path) -> None:
 
     place.evidence(tmp_path)
     state = folders([str(tmp_path)])[0][0].namespace
-    probe, found = drops_of("udp src port 9053 and reason PKT_TOO_BIG", lambda: oversized(place))
+    probe, found = drops_of(f"reason PKT_TOO_BIG and netns {place.names['node']}", lambda: oversized(place))
     said = explain(found[0], probe.reasons.name(found[0].reason), state)
     assert not said.contradiction
     assert "2379 bytes with DF do not fit 1500" in said.text
@@ -177,7 +180,7 @@ def test_a_state_in_which_the_packet_passes_contradicts_the_kernel(place: Place,
     for file in tmp_path.rglob("ip-*.json"):
         file.write_text(file.read_text().replace('"mtu":1500', '"mtu":9001'))
     state = folders([str(tmp_path)])[0][0].namespace
-    probe, found = drops_of("udp src port 9053 and reason PKT_TOO_BIG", lambda: oversized(place))
+    probe, found = drops_of(f"reason PKT_TOO_BIG and netns {place.names['node']}", lambda: oversized(place))
     said = explain(found[0], probe.reasons.name(found[0].reason), state)
     assert said.contradiction
     assert "forwarded out of lxc0" in said.text
@@ -248,7 +251,9 @@ def test_ipv6_behind_an_extension_header_has_its_ports(place: Place) -> None:
 
 
 def test_what_a_full_ring_lost_is_counted(place: Place) -> None:
-    probe = DropProbe(parse("udp dst port 4299"), ring_size=4096)
+    probe = DropProbe(
+        parse(f"udp dst port 4299 and netns {place.names['node']}", {}, inode_of), ring_size=4096
+    )
     try:
         code = (
             "import socket;s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM)\n"
@@ -261,6 +266,31 @@ def test_what_a_full_ring_lost_is_counted(place: Place) -> None:
         assert passed == 100
         assert lost == 100 - taken
         assert 0 < taken < 100
+    finally:
+        probe.close()
+
+
+def test_a_kernel_without_reasons_still_tells_the_function(place: Place) -> None:
+    """Before 5.17 the enum is not there, and the tracepoint has two arguments: the program may not ask for a third."""
+
+    class Older(Btf):
+        def enum(self, name: str) -> dict[int, str]:
+            if name == "skb_drop_reason":
+                raise BtfError(f"no enum {name}")
+            return super().enum(name)
+
+    probe = DropProbe(
+        parse(f"udp dst port 4297 and netns {place.names['node']}", {}, inode_of),
+        Older((FOLDER / "vmlinux").read_bytes()),
+    )
+    try:
+        place.send("srv", ("10.53.0.1", 4297), 4)
+        assert probe.wait(10)
+        (event,) = probe.drain()
+        assert event.reason == 0
+        assert not probe.reasons.names
+        symbols = Symbols()
+        assert symbols.at(event.location)[0] == "__udp4_lib_rcv" or symbols.hidden
     finally:
         probe.close()
 

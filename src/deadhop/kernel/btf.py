@@ -13,6 +13,8 @@ from pathlib import Path
 
 FOLDER = Path("/sys/kernel/btf")
 MAGIC = 0xEB9F
+#: No type of a kernel is nested or renamed deeper.
+DEEPEST = 64
 
 INT, PTR, ARRAY, STRUCT, UNION, ENUM, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT = range(1, 12)
 FUNC, FUNC_PROTO, VAR, DATASEC, FLOAT, DECL_TAG, TYPE_TAG, ENUM64 = range(12, 20)
@@ -51,6 +53,8 @@ class Btf:
         self._names: dict[tuple[int, str], int] = {}
         place, end = header + type_off, header + type_off + type_len
         unpack = struct.Struct("<III").unpack_from
+        if end > len(data):
+            raise BtfError("cut short")
         while place < end:
             name, info, size = unpack(data, place)
             kind, vlen = info >> 24 & 0x1F, info & 0xFFFF
@@ -59,6 +63,8 @@ class Btf:
             if name and kind in (STRUCT, UNION, ENUM, ENUM64, FUNC):
                 self._names.setdefault((kind, self._text(name)), self.first_type + len(self._types) - 1)
             place += _extra(kind, vlen)
+        if place > end:
+            raise BtfError("cut short")
 
     def __len__(self) -> int:
         """The number that the next type would have."""
@@ -68,12 +74,18 @@ class Btf:
         if self._base and offset < self._first_string:
             return self._base._text(offset)
         start = self._strings + offset - self._first_string
-        return self._data[start : self._data.index(b"\0", start)].decode("utf-8", "replace")
+        end = self._data.find(b"\0", start)
+        if end < 0:
+            raise BtfError("a name runs past the end")
+        return self._data[start:end].decode("utf-8", "replace")
 
     def _type(self, index: int) -> tuple[int, int, int, int]:
         if self._base and index < self.first_type:
             return self._base._type(index)
-        return self._types[index - self.first_type]
+        try:
+            return self._types[index - self.first_type]
+        except IndexError:
+            raise BtfError(f"no type {index}") from None
 
     def _home(self, index: int) -> Btf:
         return self._base if self._base and index < self.first_type else self
@@ -96,7 +108,9 @@ class Btf:
             total += bits // 8
         return total
 
-    def _member(self, index: int, wanted: str) -> tuple[int, int] | None:
+    def _member(self, index: int, wanted: str, depth: int = 0) -> tuple[int, int] | None:
+        if depth > DEEPEST:
+            raise BtfError(f"a type that holds itself: {index}")
         index = self._plain(index)
         home = self._home(index)
         kind, vlen, _size, place = self._type(index)
@@ -110,15 +124,18 @@ class Btf:
             if text == wanted:
                 return bits, type_id
             if not text:
-                inner = self._member(type_id, wanted)
+                inner = self._member(type_id, wanted, depth + 1)
                 if inner is not None:
                     return bits + inner[0], inner[1]
         return None
 
     def _plain(self, index: int) -> int:
-        while self._type(index)[0] in (TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG):
-            index = self._type(index)[2]
-        return index
+        for _ in range(DEEPEST):
+            kind, _vlen, target, _place = self._type(index)
+            if kind not in (TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG):
+                return index
+            index = target
+        raise BtfError(f"a type that names itself: {index}")
 
     def enum(self, name: str) -> dict[int, str]:
         """The names of an enum's values; negative values as the kernel's unsigned ones."""

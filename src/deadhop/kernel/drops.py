@@ -83,7 +83,7 @@ class DropProbe:
     Raises :class:`NoProbe` with what refused and what would help.
     """
 
-    def __init__(self, filter_: Node = EVERYTHING, btf: Btf | None = None, ring_size: int = 1 << 22) -> None:
+    def __init__(self, filter_: Node = EVERYTHING, btf: Btf | None = None, ring_size: int = 1 << 24) -> None:
         btf = btf or types()
         self.reasons = DropReasons(btf)
         self.ring = Ring(ring_size)

@@ -1,6 +1,6 @@
 """Names for network namespaces, which the kernel knows by inode only.
 
-``ip netns`` names from ``/run/netns``, else the processes that live in one. A namespace that lives on in an open
+``ip netns`` names from ``/run/netns`` (Docker's stand beside it), else the processes that live in one. A namespace that lives on in an open
 socket alone has no name: its inode is all there is.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-NAMED = Path("/run/netns")
+NAMED = (Path("/run/netns"), Path("/run/docker/netns"))
 
 
 def inode_of(text: str) -> int:
@@ -24,32 +24,35 @@ def inode_of(text: str) -> int:
     elif text.startswith("pid:"):
         path = Path("/proc") / text[4:] / "ns/net"
     else:
-        path = Path(text) if "/" in text else NAMED / text
+        path = Path(text) if "/" in text else _named().get(text, NAMED[0] / text)
     try:
         return path.stat().st_ino
     except OSError as error:
-        names = ", ".join(sorted(p.name for p in NAMED.iterdir())[:8]) if NAMED.is_dir() else ""
+        names = ", ".join(sorted(_named())[:8])
         hint = f" (there are: {names})" if names else ""
         raise ValueError(f"no network namespace {text!r}: {error.strerror}{hint}") from None
+
+
+def _named() -> dict[str, Path]:
+    return {path.name: path for folder in reversed(NAMED) if folder.is_dir() for path in folder.iterdir()}
 
 
 class Names:
     """Inodes to names; read again when an unknown inode turns up."""
 
     def __init__(self) -> None:
-        self._named: dict[int, str] = {}
+        self._named: dict[int, Path] = {}
         self._pids: dict[int, int] = {}
         self._missing: set[int] = set()
         self.own = Path("/proc/self/ns/net").stat().st_ino
         self._read()
 
     def _read(self) -> None:
-        if NAMED.is_dir():
-            for path in NAMED.iterdir():
-                try:
-                    self._named[path.stat().st_ino] = path.name
-                except OSError:
-                    continue
+        for path in _named().values():
+            try:
+                self._named[path.stat().st_ino] = path
+            except OSError:
+                continue
         for entry in os.scandir("/proc"):
             if not entry.name.isdecimal():
                 continue
@@ -69,7 +72,7 @@ class Names:
             if inode not in self._named and inode not in self._pids:
                 self._missing.add(inode)
         if inode in self._named:
-            return self._named[inode]
+            return self._named[inode].name
         if inode == self.own:
             return "self"
         if inode in self._pids:
@@ -79,13 +82,13 @@ class Names:
     def short(self, inode: int) -> str:
         """The ``ip netns`` name, empty where there is none."""
         self.name(inode)
-        return self._named.get(inode, "")
+        return self._named[inode].name if inode in self._named else ""
 
     def path(self, inode: int) -> str:
         """A path by which setns(2) enters the namespace, empty where there is none."""
         self.name(inode)
         if inode in self._named:
-            return str(NAMED / self._named[inode])
+            return str(self._named[inode])
         return f"/proc/{self._pids[inode]}/ns/net" if inode in self._pids else ""
 
 

@@ -23,7 +23,7 @@ class Ring:
     """``size`` bytes, a power of two and a multiple of the page size. Raises
     :class:`~deadhop.kernel.syscalls.NoProbe`."""
 
-    def __init__(self, size: int = 1 << 22) -> None:
+    def __init__(self, size: int) -> None:
         self.size = size
         try:
             self.fd = create_map(MAP_RINGBUF, 0, 0, size)

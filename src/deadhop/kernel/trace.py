@@ -65,7 +65,7 @@ class FunctionTrace:
         self._btf = btf or types()
         self._filter = filter_
         self.reasons = DropReasons(self._btf)
-        self.ring = Ring(1 << 23)
+        self.ring = Ring(1 << 24)
         self._open = [self.ring.fd]
         self._attached: Attached | None = None
         try:
