@@ -166,6 +166,22 @@ def test_the_difference_is_the_step_after_the_last_common_function(tmp_path: Pat
     assert found["common"] == 2
 
 
+def test_the_mtu_that_decided_is_the_way_outs(tmp_path: Path) -> None:
+    """A forwarding node with a large MTU on the side where the packet comes in, as a trace of a real kernel shows it."""
+    common = [pwru("0xffff1", "ip_rcv"), pwru("0xffff1", "ip_forward")]
+    lost = [
+        *common,
+        pwru("0xffff1", "__icmp_send"),
+        pwru("0xffff1", "kfree_skb_reason(SKB_DROP_REASON_PKT_TOO_BIG)"),
+    ]
+    out = [pwru("0xffff1", "ip_output"), pwru("0xffff1", "ip_finish_output", iface="lxc0:3", mtu=1500)]
+    passed = [line.replace('"len":2379', '"len":1028') for line in (*common, *out)]
+    status, said = diff(tmp_path, "\n".join(lost) + "\n", "\n".join(passed) + "\n")
+    assert status == 1
+    assert "because PKT_TOO_BIG" in said
+    assert "the way out is lxc0 with mtu 1500: len 1028 fits, len 2379 does not" in said
+
+
 def test_equal_ways_are_equal_whatever_the_addresses(tmp_path: Path) -> None:
     way = LISTING.format(i=3, mtu=9001, next="ip_output")
     status, said = diff(tmp_path, way, way.replace("1000 0", "2000 1"))

@@ -147,12 +147,31 @@ def _reasons(a: SkbTrace, b: SkbTrace, i: int, j: int, parting: Parting) -> list
             if reason:
                 found.append(f"{reason.name}: {reason.means}")
                 break
+    found += _way_out(a, b, i, j, found)
     for what in ("len", "mtu", "mark", "netns", "dev", "ifindex", "proto"):
         left, right = getattr(parting.last, what), getattr(parting.last_b, what)
         told = any(f" {what} " in text for text in found)
         if left not in (None, "") and right not in (None, "") and left != right and not told:
             found.append(f"{what} {left} against {right} in {parting.last.func}")
     return list(dict.fromkeys(found))
+
+
+def _way_out(a: SkbTrace, b: SkbTrace, i: int, j: int, found: list[str]) -> list[str]:
+    """A step's mtu is that of the device that the skb is at; the way out, which decided, shows in the trace that went
+    on: the next device in the same namespace."""
+    if not any(text.startswith("PKT_TOO_BIG") for text in found):
+        return []
+    for trace, place, other in ((a, i, b.steps[j]), (b, j, a.steps[i])):
+        last = trace.steps[place]
+        for step in trace.steps[place + 1 :]:
+            if step.netns == last.netns and step.ifindex and step.ifindex != last.ifindex and step.mtu:
+                if other.len and last.len and last.len <= step.mtu < other.len:
+                    out = step.dev or f"ifindex {step.ifindex}"
+                    return [
+                        f"the way out is {out} with mtu {step.mtu}: len {last.len} fits, len {other.len} does not"
+                    ]
+                break
+    return []
 
 
 def _too_big(step: SkbStep) -> bool:
