@@ -131,7 +131,6 @@ class Fib6:
                 if found.error != EAGAIN:
                     return found, legs
             return Found(ENETUNREACH), []
-        kept: tuple[Found, list[tuple[Alias, Leg]]] | None = None
         index = 0
         while index < len(self.rules):
             rule = self.rules[index]
@@ -153,13 +152,11 @@ class Fib6:
                 name = self.devices[flow.vrf].vrf_table or ""
             found, legs = self._select(name, flow, oif, strict)
             found.by = rule
-            kept = None
             if found.error == 0 and self._suppressed(rule, found, legs):
-                kept = found, legs  # fib6_rule_suppress leaves the result behind
                 continue
             if found.error != EAGAIN:
                 return found, legs
-        return kept or (Found(ENETUNREACH), [])
+        return Found(ENETUNREACH), []
 
     def _suppressed(self, rule: CompiledRule, found: Found, legs: list[tuple[Alias, Leg]]) -> bool:
         """fib6_rule_suppress."""

@@ -12,7 +12,7 @@ from deadhop.hops.linux.walk import walk_packet
 from deadhop.lab.verify.drops import DropProbe
 from deadhop.lab.verify.router import Router, neighbour_mac
 from deadhop.lab.verify.topology import Topology
-from deadhop.lab.verify.truth import Observer, Truth
+from deadhop.lab.verify.truth import PATIENT, SETTLE, Observer, Truth
 from deadhop.model.packet import PacketAnswer, PacketFlow
 from deadhop.model.trace import Disposition
 
@@ -60,13 +60,21 @@ def differs(truth: Truth, answer: PacketAnswer) -> str:
 
 
 def attempt(topology: Topology, probe: DropProbe | None) -> Result:
-    """Builds, sends, reads the evidence, walks, compares. Nothing of it outlives the call."""
+    """Builds, sends, reads the evidence, walks, compares. Nothing of it outlives the call.
+
+    What differs is tried once more with patience: on a busy machine an event may come too late to be seen.
+    """
+    result = _attempt(topology, probe, SETTLE)
+    return _attempt(topology, probe, PATIENT) if result.disagreements else result
+
+
+def _attempt(topology: Topology, probe: DropProbe | None, settle: float) -> Result:
     result = Result(topology=topology)
     router = Router(topology)
     try:
         ns, problems = load(router.evidence(), "r")
         result.problems = [f"{problem.source}: {problem.text}" for problem in problems]
-        observer = Observer(router, probe)
+        observer = Observer(router, probe, settle)
         try:
             macs = {neighbour_mac(address): address for address in _addresses(topology)}
             truths = observer.run(macs)

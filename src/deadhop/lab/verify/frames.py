@@ -1,6 +1,7 @@
 """Packets as bytes: building what a flow describes, and recognising it, its errors and its resets when captured.
 
-Every packet carries a marker with its flow's number, so that it is known again after NAT, in a quote, or in a drop.
+Every packet carries a marker with its flow's number, so that it is known again after NAT, in a quote, or in a drop; and
+with the number of its run, so that a late event of another run, or of another process, is nobody's.
 """
 
 from __future__ import annotations
@@ -25,22 +26,26 @@ def checksum(data: bytes) -> int:
     return ~total & 0xFFFF
 
 
-def marker(number: int) -> bytes:
-    return MARK + struct.pack(">I", number)
+def marker(run: int, number: int) -> bytes:
+    """``run`` and ``number`` are of 16 bits."""
+    return MARK + struct.pack(">HH", run, number)
 
 
-def find_marker(data: bytes) -> int | None:
-    """The number of the flow that ``data`` belongs to."""
+def find_marker(data: bytes, run: int) -> int | None:
+    """The number of the flow of this run that ``data`` belongs to."""
     place = data.find(MARK)
     if place < 0 or place + 8 > len(data):
         return None
-    return int(struct.unpack_from(">I", data, place + 4)[0])
+    of, number = struct.unpack_from(">HH", data, place + 4)
+    return int(number) if of == run else None
 
 
-def transport(flow: PacketFlow, number: int, proto: int, src: bytes, dst: bytes, length: int) -> bytes:
+def transport(
+    flow: PacketFlow, run: int, number: int, proto: int, src: bytes, dst: bytes, length: int
+) -> bytes:
     """The transport header and payload, ``length`` bytes in all, with a right checksum."""
     head = {UDP: 8, TCP: 20}.get(proto, 8)
-    payload = (marker(number) + bytes(length))[: length - head]
+    payload = (marker(run, number) + bytes(length))[: length - head]
     if proto == UDP:
         packet = struct.pack(">HHHH", flow.sport, flow.dport, length, 0) + payload
         place = 6
@@ -61,16 +66,16 @@ def transport(flow: PacketFlow, number: int, proto: int, src: bytes, dst: bytes,
     return packet[:place] + struct.pack(">H", value) + packet[place + 2 :]
 
 
-def network(flow: PacketFlow, number: int) -> bytes:
+def network(flow: PacketFlow, run: int, number: int) -> bytes:
     """The whole IP packet of a flow."""
     src, dst = ipaddress.ip_address(flow.src), ipaddress.ip_address(flow.dst)
     proto = NUMBERS[str(flow.proto)]
     if src.version == 6:
         proto = ICMPV6 if proto == ICMP else proto
-        body = transport(flow, number, proto, src.packed, dst.packed, flow.length - 40)
+        body = transport(flow, run, number, proto, src.packed, dst.packed, flow.length - 40)
         first = 6 << 28 | flow.tos << 20
         return struct.pack(">IHBB", first, len(body), proto, flow.ttl) + src.packed + dst.packed + body
-    body = transport(flow, number, proto, src.packed, dst.packed, flow.length - 20)
+    body = transport(flow, run, number, proto, src.packed, dst.packed, flow.length - 20)
     fragment = 0x4000 if flow.df else 0
     head = struct.pack(
         ">BBHHHBBH", 0x45, flow.tos, flow.length, number & 0xFFFF, fragment, flow.ttl, proto, 0
@@ -92,8 +97,8 @@ class Seen:
         self.mtu = mtu
 
 
-def recognise(packet: bytes, ports: dict[int, int]) -> Seen | None:
-    """Reads an IP packet; ``ports`` gives the flow's number by its source port, for resets."""
+def recognise(packet: bytes, run: int, ports: dict[int, int]) -> Seen | None:
+    """Reads an IP packet of ``run``; ``ports`` gives the flow's number by its source port, for resets."""
     if len(packet) < 28:
         return None
     if packet[0] >> 4 == 4:
@@ -104,7 +109,7 @@ def recognise(packet: bytes, ports: dict[int, int]) -> Seen | None:
             proto, body = body[0], body[8:]
     else:
         return None
-    number = find_marker(body)
+    number = find_marker(body, run)
     if proto in (ICMP, ICMPV6) and len(body) >= 8:
         errors = (3, 5, 11, 12) if proto == ICMP else (1, 2, 3, 4, 137)
         if body[0] in errors:

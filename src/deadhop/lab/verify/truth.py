@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import itertools
+import os
 import socket
 import struct
 import time
@@ -21,8 +23,8 @@ SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
 SO_MARK = 36
 IP_MTU_DISCOVER, IP_PMTUDISC_DONT, IP_PMTUDISC_DO = 10, 0, 2
 IPV6_TCLASS, IPV6_DONTFRAG, IPV6_HDRINCL = 67, 62, 36
-#: How long a packet may take to show, in seconds. veth hands packets over synchronously; this is slack.
-SETTLE = 0.02
+#: How long a packet may take to show, in seconds: a softirq's time, which ksoftirqd may delay on a busy machine.
+SETTLE, PATIENT = 0.02, 0.4
 
 
 class Truth(msgspec.Struct, kw_only=True):
@@ -47,12 +49,17 @@ class Truth(msgspec.Struct, kw_only=True):
         return "rejected" if self.icmp or self.reset else "dropped"
 
 
-class Observer:
-    """Sockets in both namespaces of a router."""
+_RUNS = itertools.count()
 
-    def __init__(self, router: Router, probe: DropProbe | None) -> None:
+
+class Observer:
+    """Sockets in both namespaces of a router. ``settle``: how long a packet may take to show, in seconds."""
+
+    def __init__(self, router: Router, probe: DropProbe | None, settle: float = SETTLE) -> None:
         self.router = router
         self.probe = probe
+        self.settle = settle
+        self.mark = (os.getpid() * 257 + next(_RUNS)) & 0xFFFF
         self.flows = router.topology.flows
         self.ports = {flow.sport: number for number, flow in enumerate(self.flows) if flow.sport}
         names = [port.name for port in router.topology.ports]
@@ -83,7 +90,7 @@ class Observer:
                 truths[number].sent = self._send_wire(number, flow)
             if number % 16 == 15:
                 self._collect(truths, next_hops)
-        deadline = time.monotonic() + SETTLE
+        deadline = time.monotonic() + self.settle
         while time.monotonic() < deadline:
             self._collect(truths, next_hops)
             time.sleep(0.002)
@@ -106,7 +113,7 @@ class Observer:
         kind = 0x86DD if ":" in flow.src else 0x0800
         mac = bytes.fromhex(mac_of(index).replace(":", ""))
         source = bytes.fromhex(f"02bb000000{index:02x}")
-        frame = mac + source + struct.pack(">H", kind) + network(flow, number)
+        frame = mac + source + struct.pack(">H", kind) + network(flow, self.mark, number)
         try:
             self.wire.sendto(frame, (f"p{index}", kind))
         except OSError as error:
@@ -123,13 +130,13 @@ class Observer:
             if proto == UDP:
                 sock = socket.socket(family, socket.SOCK_DGRAM)
                 size = flow.length - (48 if six else 28)
-                payload = (marker(number) + bytes(max(size, 0)))[:size]
+                payload = (marker(self.mark, number) + bytes(max(size, 0)))[:size]
             else:
                 sock = socket.socket(family, socket.SOCK_RAW, ICMPV6 if six else ICMP)
                 size = flow.length - (40 if six else 20)
                 kind = flow.icmp_type if flow.icmp_type is not None else 128 if six else 8
                 payload = struct.pack(">BBHHH", kind, flow.icmp_code or 0, 0, number + 1, 1)
-                payload += (marker(number) + bytes(size))[: size - 8]
+                payload += (marker(self.mark, number) + bytes(size))[: size - 8]
                 if not six:
                     payload = payload[:2] + struct.pack(">H", checksum(payload)) + payload[4:]
         try:
@@ -156,7 +163,7 @@ class Observer:
         for packet, address in self._received(self.wire):
             if address[1] not in (0x0800, 0x86DD):
                 continue
-            seen = recognise(packet[14:], self.ports)
+            seen = recognise(packet[14:], self.mark, self.ports)
             if seen is None or seen.number >= len(truths):
                 continue
             truth = truths[seen.number]
@@ -189,7 +196,7 @@ class Observer:
             return found
 
     def _local(self, truths: list[Truth], packet: bytes) -> None:
-        seen = recognise(packet, self.ports)
+        seen = recognise(packet, self.mark, self.ports)
         if seen is None or seen.number >= len(truths):
             return
         if seen.kind == "packet":
@@ -204,8 +211,8 @@ class Observer:
             truth.reset = True
 
     def _dropped(self, truths: list[Truth], reason: str, packet: bytes) -> None:
-        seen = recognise(packet, self.ports)
-        number = find_marker(packet)
+        seen = recognise(packet, self.mark, self.ports)
+        number = find_marker(packet, self.mark)
         if seen is None or seen.kind != "packet" or number is None or number >= len(truths):
             return
         if reason not in truths[number].reasons:
