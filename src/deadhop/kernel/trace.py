@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import struct
 from collections.abc import Callable, Iterable, Iterator
 
@@ -45,6 +46,18 @@ def traceable(btf: Btf, names: Iterable[str] | None = None) -> dict[str, int]:
             if wanted is None or name in wanted:
                 found.setdefault(name, position)
     return found
+
+
+def more_files(wanted: int) -> None:
+    """Every attachment is a file descriptor or two: raises this process's own limit as far as it may go."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need = wanted + 256
+    for most in (max(hard, need), hard):  # root may raise the hard limit too
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(need, most)), most))
+        except (ValueError, OSError):
+            continue
+        return
 
 
 class FunctionTrace:
@@ -90,6 +103,7 @@ class FunctionTrace:
         released = targets.pop(RELEASE, None)
         for name in TOLD:
             targets.pop(name, None)
+        more_files(2 * len(targets))
         self.way, self._attached = attach(targets, self._function(FUNCTION), self._btf, ways)
         self.functions = self._attached.functions
         self.refused = self._attached.refused
