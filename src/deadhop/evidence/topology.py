@@ -146,7 +146,10 @@ def _link(link: LinkSpec, place: str, names: Any, devices: set[str]) -> Iterator
         # A macvlan may lie over a device of another namespace, as a pod's does over its node's card.
         away = "/" in link.over and link.kind == "macvlan"
         if (link.over if away else f"{link.dev.partition('/')[0]}/{link.over}") not in devices:
-            yield f"{place}.over", f"no link before this makes {link.over}" + ("" if away else " in the same namespace")
+            yield (
+                f"{place}.over",
+                f"no link before this makes {link.over}" + ("" if away else " in the same namespace"),
+            )
     for low in link.ports:
         if f"{link.dev.partition('/')[0]}/{low}" not in devices:
             yield f"{place}.ports", f"no link before this makes {low} in the same namespace"

@@ -89,11 +89,13 @@ class Service(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={
 
 
 class Udp(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Datagrams of ``size`` bytes of payload to ``to`` (``ADDRESS:PORT``), each of which an echo answers."""
+    """Datagrams of ``size`` bytes of payload to ``to`` (``ADDRESS:PORT``), each of which an echo answers: ``count``
+    from each of ``flows`` source ports."""
 
     to: str
     size: int = 16
     count: int = 1
+    flows: int = 1
     pmtudisc: Literal["want", "dont", "do", "probe", "interface", "omit"] = "dont"
     source: str = ""
 
@@ -140,7 +142,9 @@ class Step(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, rename={"in
 
 
 class Topology(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A topology file. ``needs`` are the programs without which it cannot be played."""
+    """A topology file. ``needs`` are the programs without which it cannot be played. With ``guest``, the kernel
+    modules that it needs, it is played by a kernel of its own in a virtual machine, whose own settings ``machine``
+    sets: those that no namespace has."""
 
     deadhop: Literal["topology/1"]
     name: str
@@ -148,6 +152,8 @@ class Topology(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     namespaces: dict[str, NamespaceSpec]
     about: str = ""
     needs: list[str] = []
+    guest: list[str] = []
+    machine: dict[str, str | int] = {}
     links: list[LinkSpec] = []
     services: list[Service] = []
     steps: list[Step] = []

@@ -48,10 +48,10 @@ def role(name: str, link: Link | None = None) -> str:
 
 
 def devices(links: Iterable[Link], options: Iterable[CiliumOption] = ()) -> list[Sized]:
-    """Every device with a known MTU, once per place and name; settings named mtu count as the tunnel or pod they size."""
+    """Every device that is up and has a known MTU, once per place and name; settings named mtu count as the tunnel or pod they size."""
     found: dict[tuple[str, str, int], Sized] = {}
     for link in links:
-        if link.mtu and link.ifname != "lo":
+        if link.mtu and link.ifname != "lo" and link.up:
             kind = role(link.ifname, link)
             found[link.where, link.ifname, link.mtu] = Sized(
                 link.ifname, kind, link.mtu, link, encapsulation(link.ifname, link.kind), link.where

@@ -73,26 +73,27 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 
 def _levels(view: View) -> tuple[float | None, float | None, list[Record]]:
-    """Count and maximum of the table where both are shown, and their records."""
-    found: dict[str, tuple[float, Record]] = {}
+    """Count and maximum of the fullest table where both are shown, and their records. Each namespace has a table of
+    its own (net/netfilter/nf_conntrack_core.c __nf_conntrack_alloc); one maximum holds for all."""
+    counts: list[tuple[str, float, Record]] = []
+    most: dict[str, tuple[float, Record]] = {}
     for sysctl in view.of(Sysctl):
-        name = sysctl.key.rpartition(".")[2]
-        if (
-            name in ("nf_conntrack_count", "nf_conntrack_max", "ip_conntrack_max", "ip_conntrack_count")
-            and sysctl.value.isdigit()
-        ):
-            found[name.removeprefix("nf_").removeprefix("ip_")] = (float(sysctl.value), sysctl)
+        name = sysctl.key.rpartition(".")[2].removeprefix("nf_").removeprefix("ip_")
+        if name == "conntrack_count" and sysctl.value.isdigit():
+            counts.append((sysctl.where, float(sysctl.value), sysctl))
+        elif name == "conntrack_max" and sysctl.value.isdigit():
+            most[sysctl.where] = (float(sysctl.value), sysctl)
     for counter in view.of(Counter):
-        key = {
-            "node_nf_conntrack_entries": "conntrack_count",
-            "node_nf_conntrack_entries_limit": "conntrack_max",
-            "conntrack_entries": "conntrack_count",
-        }.get(counter.name)
-        if key:
-            found.setdefault(key, (counter.value, counter))
-    if "conntrack_count" not in found or "conntrack_max" not in found:
+        if counter.name in ("node_nf_conntrack_entries", "conntrack_entries"):
+            counts.append((counter.where, counter.value, counter))
+        elif counter.name == "node_nf_conntrack_entries_limit":
+            most.setdefault(counter.where, (counter.value, counter))
+    if not counts or not most:
         return None, None, []
-    return found["conntrack_count"][0], found["conntrack_max"][0], [r for _v, r in found.values()]
+    last = next(reversed(most.values()))
+    levels = [(count, *most.get(where, last), record) for where, count, record in counts]
+    count, limit, limited, counted = max(levels, key=lambda level: level[0] / level[1] if level[1] else 0.0)
+    return count, limit, [counted, limited]
 
 
 CAUSE = Cause(

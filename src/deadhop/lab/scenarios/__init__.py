@@ -12,6 +12,8 @@ say it, a module ``name.py`` (dashes become underscores) with
   nothing: the lab removes its namespaces, processes and files however ``run`` ends. A
   :class:`~deadhop.lab.topology.made.LabError` ends the run with its message.
 
+A topology with ``guest`` is played by a kernel of its own in QEMU (:mod:`deadhop.lab.guest`).
+
 Where both files exist the module wins, and may play the topology itself.
 """
 
@@ -75,11 +77,24 @@ def of_topology(topology: Topology) -> Scenario:
     """The scenario that plays a topology."""
 
     def run(story: Story, lab: Lab, keep: Path) -> None:
-        from deadhop.lab.topology.play import play
+        if topology.guest:
+            from deadhop.lab.topology import in_guest
 
-        play(lab, topology, story, keep)
+            in_guest.run([topology], story, keep, lab.scratch)
+        else:
+            from deadhop.lab.topology.play import play
 
-    return Scenario(topology.name, topology.title, lambda: lacking(topology.needs), run, topology)
+            play(lab, topology, story, keep)
+
+    def missing() -> str:
+        if topology.guest:
+            from deadhop.lab import guest
+
+            if why := guest.unavailable():
+                return why
+        return lacking(topology.needs)
+
+    return Scenario(topology.name, topology.title, missing, run, topology)
 
 
 def lacking(programs: list[str]) -> str:

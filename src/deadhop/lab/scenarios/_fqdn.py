@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -198,6 +199,14 @@ class Cluster:
             return None
         return sock
 
+    def connects(self, pod: str, ip: str, port: int = WEB_PORT) -> bool:
+        """Whether a new connection comes about; it is waited for, because it should."""
+        sock = self.connect(pod, ip, port)
+        if sock is None:
+            return False
+        sock.close()
+        return True
+
     def reaches(self, pod: str, ip: str, port: int = WEB_PORT, wait: float = 0.7) -> bool:
         """Whether a new connection comes about; a dropped SYN is not waited for longer than ``wait``."""
         sock = self.connect(pod, ip, port, wait)
@@ -259,6 +268,11 @@ class AgentProcess:
         if self.process is None:
             raise LabError("the agent was not started")
         return self.process
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it with a signal; returns its exit status."""
+        self.running.send_signal(number)
+        return self.running.wait()
 
     def ask(self, cmd: str, **more: object) -> dict[str, object]:
         """The agent's answer to one request at its socket."""

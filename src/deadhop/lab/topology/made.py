@@ -87,6 +87,13 @@ class Lab:
             except OSError as error:
                 raise LabError(f"in {name}: sysctl {key}={value}: {error.strerror}") from None
 
+    def machine_sysctl(self, key: str, value: str | int) -> None:
+        """A setting of the machine itself, for a guest whose machine it is."""
+        try:
+            _sysctl_path(key).write_text(str(value))
+        except OSError as error:
+            raise LabError(f"sysctl {key}={value}: {error.strerror}") from None
+
     @contextmanager
     def inside(self, name: str) -> Iterator[None]:
         with enter.inside(self.path(name)):

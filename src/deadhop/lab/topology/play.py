@@ -37,7 +37,7 @@ class _Player:
         self.names = list(topology.namespaces)
         self.inodes = {lab.inode(name): name for name in self.names}
         self.evidence = Evidence(lab, topology, folder)
-        self.drops = testimony.Drops()
+        self.drops = testimony.Drops(why_not="not asked for in a guest" if topology.guest else "")
         if self.drops.why_not:
             story.say(f"drop reasons are not shown: {self.drops.why_not}", 2)
 
@@ -100,7 +100,9 @@ class _Player:
                 story.check(f"output matches /{expect.output}/", held, "it does not")
             return
         if step.udp:
-            what = f"{step.udp.count} UDP datagram{'s' * (step.udp.count > 1)} of {step.udp.size} bytes to {step.udp.to}"
+            total = step.udp.count * step.udp.flows
+            what = f"{total} UDP datagram{'s' * (total > 1)} of {step.udp.size} bytes to {step.udp.to}"
+            what += f" from {step.udp.flows} ports" if step.udp.flows > 1 else ""
             story.step(step.say or f"{step.in_} sends {what}")
             story.saw(f"{step.in_}: {what}, IP_MTU_DISCOVER {step.udp.pmtudisc}", "sent")
             outcome = traffic.udp(self.lab, step.in_, step.udp)

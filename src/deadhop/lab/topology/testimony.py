@@ -50,9 +50,11 @@ def moved(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
 class Drops:
     """The kernel's drop reasons, by namespace, where BPF may be loaded; ``why_not`` says where it may not."""
 
-    def __init__(self) -> None:
-        self.why_not = ""
+    def __init__(self, why_not: str = "") -> None:
+        self.why_not = why_not
         self._probe: Any = None
+        if why_not:
+            return
         try:
             self._probe = verify.DropProbe()  # type: ignore[attr-defined]
         except verify.NoProbe as error:  # type: ignore[attr-defined]

@@ -35,23 +35,24 @@ class Outcome:
 def udp(lab: Lab, name: str, wanted: Udp) -> Outcome:
     """Sends the datagrams one after the other and waits for each answer."""
     family, address = endpoint(wanted.to)
-    with lab.inside(name):
-        sock = udp_socket(family, wanted.pmtudisc)
     answered, failed = 0, ""
-    with sock:
-        if wanted.source:
-            sock.bind((wanted.source, 0))
-        sock.settimeout(PATIENCE)
-        for number in range(wanted.count):
-            try:
-                sock.sendto(b"%07d " % number + bytes(max(wanted.size - 8, 0)), address)
-                sock.recv(65535)
-                answered += 1
-            except TimeoutError:
-                continue
-            except OSError as error:
-                failed = errno.errorcode.get(error.errno or 0, str(error))
-    return Outcome(sent=wanted.count, answered=answered, errno=failed)
+    for _flow in range(wanted.flows):
+        with lab.inside(name):
+            sock = udp_socket(family, wanted.pmtudisc)
+        with sock:
+            if wanted.source:
+                sock.bind((wanted.source, 0))
+            sock.settimeout(PATIENCE)
+            for number in range(wanted.count):
+                try:
+                    sock.sendto(b"%07d " % number + bytes(max(wanted.size - 8, 0)), address)
+                    sock.recv(65535)
+                    answered += 1
+                except TimeoutError:
+                    continue
+                except OSError as error:
+                    failed = errno.errorcode.get(error.errno or 0, str(error))
+    return Outcome(sent=wanted.count * wanted.flows, answered=answered, errno=failed)
 
 
 def http(lab: Lab, name: str, wanted: Http) -> Outcome:
