@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from deadhop.hops.cni import datapaths, redirect
 from deadhop.hops.linux.across import frames, tunnels
 from deadhop.hops.linux.across.wiring import Port, Wiring
 from deadhop.hops.linux.choices import LIMIT, Choices, enumerate_choices
@@ -139,6 +140,9 @@ class _Trip:
     def _walk(self, netns: str, packet: Packet, flow: PacketFlow | None) -> Walk:
         walk = Walk(self.wiring.worlds[netns], self.choices, run)
         walk.open_questions = self.questions
+        for row in datapaths(walk.world.ns):
+            if row.assumes:
+                walk.assume(row.assumes)
         walk.start(packet, flow or PacketFlow(src=packet.src_text, dst=packet.dst_text, in_dev=packet.iif))
         return walk
 
@@ -179,6 +183,7 @@ class _Trip:
                 if name is None:
                     return msgspec.structs.replace(far.answer, disposition=Disposition.DROPPED, reason="NO_SOCKET", function="__udp4_lib_rcv"), None  # fmt: skip
                 return answer, self._enter(Port(far.netns, name), packet)
+            port, hop = self._redirected(walk, port, hop, packet)
             station = frames.receiver(self.wiring, walk, port, hop, packet)
             if later is not None:
                 self._enter(station.port, later)
@@ -193,6 +198,25 @@ class _Trip:
             return ended.answer, None
         except Unknown as unknown:
             return _unknown(str(unknown)), None
+
+    def _redirected(self, walk: Walk, port: Port, hop: str, packet: Packet) -> tuple[Port, str]:
+        """The device that a plugin's program sends the packet out of instead, and the next hop there."""
+
+        def holds(dev: str) -> bool:
+            peer = self.wiring.peers.get(Port(port.netns, dev))
+            world = self.wiring.worlds[peer.netns] if peer is not None and peer.netns != port.netns else None
+            return world is not None and packet.dst in (world.local4 if packet.version == 4 else world.local6)
+
+        taken = redirect(port.dev, list(walk.world.devices), holds)
+        if taken is None:
+            return port, hop
+        row, dev = taken
+        walk.step(
+            f"{row.cni}'s program on {port.dev}",
+            f"hands the packet to {dev}, which no route shows",
+            row.function,
+        )
+        return Port(port.netns, dev), packet.dst_text
 
     @staticmethod
     def _enter(port: Port, packet: Packet) -> Port:
