@@ -124,8 +124,15 @@ def test_zstd_needs_its_package_and_says_which(tmp_path: Path) -> None:
             pack.check(tmp_path / "x.tar.zst")
     else:
         (tmp_path / "in").mkdir()
+        (tmp_path / "in" / "sysctl.txt").write_text("net.ipv4.ip_forward = 1\n")
         pack.pack(tmp_path / "in", tmp_path / "x.tar.zst")
-        assert (tmp_path / "x.tar.zst").read_bytes()[:4] == b"\x28\xb5\x2f\xfd"
+        whole = (tmp_path / "x.tar.zst").read_bytes()
+        assert whole[:4] == b"\x28\xb5\x2f\xfd"
+        assert [r.value for r in read([str(tmp_path / "x.tar.zst")]).records if isinstance(r, Sysctl)] == [
+            "1"
+        ]
+        (tmp_path / "cut.tar.zst").write_bytes(whole[: len(whole) // 2])
+        assert read([str(tmp_path / "cut.tar.zst")]).problems
 
 
 def test_an_archive_that_cannot_be_written(tmp_path: Path) -> None:

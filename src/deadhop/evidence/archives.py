@@ -1,4 +1,4 @@
-"""Archives from strangers: zip, tar (plain, gzip, bzip2, xz) and single compressed files, read in memory.
+"""Archives from strangers: zip, tar (plain, gzip, bzip2, xz, zstd) and single compressed files, read in memory.
 
 Nothing is extracted, so a member's path is only a label. Each member and each archive has a budget; a member
 that unpacks out of proportion is refused and named (zip bombs), as is a truncated stream.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import importlib
 import io
 import lzma
 import tarfile
@@ -15,7 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from deadhop.evidence import limits
 from deadhop.model.record import Problem, Source
@@ -26,13 +27,32 @@ _MAGIC = (
     (b"\x1f\x8b", "gzip"),
     (b"BZh", "bzip2"),
     (b"\xfd7zXZ\x00", "xz"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
 )
+
+
+class _Zstd:
+    """A zstd stream; its library is optional, and its errors become :class:`OSError` as those of the others are."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        try:
+            self._library: Any = importlib.import_module("zstandard")
+        except ImportError:
+            raise OSError("reading zstd needs the package zstandard: pip install 'deadhop[zstd]'") from None
+        self._stream = self._library.ZstdDecompressor(max_window_size=1 << 27).stream_reader(stream)
+
+    def read(self, size: int) -> bytes:
+        try:
+            return bytes(self._stream.read(size))
+        except self._library.ZstdError as error:
+            raise OSError(str(error)) from None
 
 
 _OPENERS: dict[str, Callable[[BinaryIO], object]] = {
     "gzip": lambda stream: gzip.GzipFile(fileobj=stream),
     "bzip2": bz2.BZ2File,
     "xz": lzma.LZMAFile,
+    "zstd": _Zstd,
 }
 
 
@@ -44,7 +64,7 @@ class Member:
 
 
 def kind_of_archive(head: bytes) -> str:
-    """``zip``, ``tar``, ``gzip``, ``bzip2``, ``xz`` or nothing, by the first bytes."""
+    """``zip``, ``tar``, ``gzip``, ``bzip2``, ``xz``, ``zstd`` or nothing, by the first bytes."""
     for magic, kind in _MAGIC:
         if head.startswith(magic):
             return kind
@@ -159,7 +179,7 @@ def _compressed(kind: str, name: str, stream: BinaryIO) -> Iterator[Member | Pro
         packed = stream.seek(0, io.SEEK_END) - at
         stream.seek(at)
     inner = name
-    for suffix in (".gz", ".bz2", ".xz", ".tgz"):
+    for suffix in (".gz", ".bz2", ".xz", ".tgz", ".zst"):
         inner = inner.removesuffix(suffix)
     data, problem = _take(opened, packed, name, kind)
     if problem:
