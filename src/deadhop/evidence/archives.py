@@ -182,6 +182,10 @@ def _compressed(kind: str, name: str, stream: BinaryIO) -> Iterator[Member | Pro
     for suffix in (".gz", ".bz2", ".xz", ".tgz", ".zst"):
         inner = inner.removesuffix(suffix)
     data, problem = _take(opened, packed, name, kind)
+    if not data and not problem:
+        problem = Problem(
+            source=Source(name), kind="truncated", text=f"the {kind} stream holds nothing whole"
+        )
     if problem:
         yield problem
     if data:
