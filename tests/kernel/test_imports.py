@@ -52,6 +52,41 @@ def test_pwru_json_of_two_packets_interleaved(tmp_path: Path) -> None:
     assert [step.len for step in second.steps] == [60, 60]
 
 
+NEW = """\
+{head}SKB                CPU PROCESS          {stamp}NETNS      MARK/x        IFACE       PROTO  MTU   LEN   TUPLE FUNC{caller}
+{time}0xffff888000001000 3   dns:4711         {number}4026531992 0            ens5:2      0x0800 9001  2379  10.53.0.10:9053->10.0.0.63:4000(udp) ip_forward{by}
+{time}0xffff888000001000 3   <empty>:0        {number}0          1a             0         0x0800 0     2351  10.53.0.10:9053->10.0.0.63:4000(udp) kfree_skb_reason(SKB_DROP_REASON_PKT_TOO_BIG){by}
+"""
+
+
+@pytest.mark.parametrize("caller", [False, True])
+@pytest.mark.parametrize("stamp", ["none", "relative", "absolute"])
+def test_pwru_text_since_1_0_7_with_its_optional_columns(tmp_path: Path, stamp: str, caller: bool) -> None:
+    """The columns of --timestamp and --output-caller; namespace 0 where the skb has neither device nor socket."""
+    absolute, relative = stamp == "absolute", stamp != "none"
+    text = NEW.format(
+        head="TIME                    " if absolute else "", time="2024-05-01T10:00:00.123 " if absolute else "",
+        stamp="TIMESTAMP        " if relative else "", number="1200             " if relative else "",
+        caller=" CALLER" if caller else "", by=" ip_rcv_finish" if caller else "",
+    )  # fmt: skip
+    (trace,) = traces(tmp_path / "t", text)
+    first, last = trace.steps
+    assert (first.func, first.netns, first.mtu, first.len, first.dev, first.ifindex) == (
+        "ip_forward",
+        4026531992,
+        9001,
+        2379,
+        "ens5",
+        2,
+    )
+    assert (last.func, last.reason, last.netns, last.len) == (
+        "kfree_skb_reason",
+        "SKB_DROP_REASON_PKT_TOO_BIG",
+        0,
+        2351,
+    )
+
+
 def retis(symbol: str, **sections: object) -> dict[str, object]:
     return {
         "common": {"timestamp": 1, "smp_id": 0},

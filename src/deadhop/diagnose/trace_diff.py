@@ -21,7 +21,7 @@ from deadhop.model.observed.packets import SkbStep, SkbTrace
 _ERRORS = ("icmp_send", "__icmp_send", "icmp6_send", "icmp_ndo_send", "nf_send_unreach")
 #: Where a packet's own way ends.
 _ENDS = ("kfree_skb", "kfree_skb_reason", "sk_skb_reason_drop")
-_DELIVERED = ("skb_consume_udp", "tcp_data_queue", "tcp_rcv_established")
+_DELIVERED = ("skb_consume_udp", "__udp_enqueue_schedule_skb", "tcp_data_queue", "tcp_rcv_established")
 
 
 class Parting(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,14 +24,13 @@ _BARE_OLD = re.compile(
     rf"^\s*(?P<skb>0x[0-9a-f]{{8,16}})\s+(?P<cpu>\d+)\s+\[?(?P<process>\S+?)\]?\s+(?P<func>{_FUNC})(?:\((?P<reason>SKB_\w+)\))?(?:\s+(?P<tuple>\S+->\S+))?\s*$"
 )
 _NEW = re.compile(
-    rf"^\s*(?P<skb>0x[0-9a-f]+)\s+(?P<cpu>\d+)\s+(?P<process>\S+)\s+(?:(?P<netns>\d{{6,}})\s+(?P<mark>\S+)\s+(?P<iface>\S+)\s+(?P<proto>0x[0-9a-f]{{4}}|\d+)\s+(?P<mtu>\d+)\s+(?P<len>\d+)\s+)?(?P<tuple>\S+->\S+)\s+(?P<func>{_FUNC})(?:\((?P<reason>SKB_\w+)\))?\s*$"
+    rf"^\s*(?:\d{{4}}-\d\d-\d\dT[\d:.]+\s+)?(?P<skb>0x[0-9a-f]+)\s+(?P<cpu>\d+)\s+(?P<process>\S+)\s+(?:(?:\d+\s+)?(?P<netns>\d+)\s+(?P<mark>\S+)\s+(?P<iface>\S+)\s+(?P<proto>0x[0-9a-f]{{4}}|\d+)\s+(?P<mtu>\d+)\s+(?P<len>\d+)\s+)?(?P<tuple>\S+->\S+)\s+(?P<func>{_FUNC})(?:\((?P<reason>SKB_\w+)\))?(?:\s+{_FUNC})?\s*$"
 )
 _GAP = re.compile(r"^\s*(\.{3}|…)\s*$")
-_HEADER = re.compile(r"^\s*SKB\s+CPU\s+PROCESS\s")
+_HEADER = re.compile(r"^\s*(?:TIME\s+)?SKB\s+CPU\s+PROCESS\s")
 _START = re.compile(
-    r"\b(?:netns|ifindex)=\d+.*\b(?:len|mtu)=\d+|^\s*0x[0-9a-f]{8,16}\s+\d+\s+\S+\s|^\s*SKB\s+CPU\s+PROCESS\s"
+    r"\b(?:netns|ifindex)=\d+.*\b(?:len|mtu)=\d+|^\s*(?:\d{4}-\d\d-\d\dT[\d:.]+\s+)?0x[0-9a-f]{8,16}\s+\d+\s+\S+\s|^\s*(?:TIME\s+)?SKB\s+CPU\s+PROCESS\s"
 )
-
 _JSON = re.compile(
     r'^\s*\{"(?:skb|cpu|process|func)":.*"func":"|^\s*\{"func":"|^\s*\{.*"skb": *".*"func": *"'
 )
