@@ -16,7 +16,9 @@ from typing import NamedTuple
 
 NETLINK_NETFILTER = 12
 _NEW, _GET, _DELETE = 0x100, 0x101, 0x102
-_TUPLE_ORIG, _TUPLE_REPLY = 1, 2
+_TUPLE_ORIG, _TUPLE_REPLY, _PROTOINFO = 1, 2, 4
+_TCP_OVER = (7, 8)
+"""TIME_WAIT and CLOSE (``enum tcp_conntrack``): tracked for a while, and nobody's connection any more."""
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _SOURCES = (1, 3)
 _PROTO_NUMBER, _PROTO_SOURCE_PORT = 1, 2
@@ -28,12 +30,14 @@ _PROTOCOLS = {6: "TCP", 17: "UDP", 132: "SCTP"}
 
 
 class Entry(NamedTuple):
-    """One connection. ``key`` is the attribute of its original tuple, by which it is deleted."""
+    """One connection. ``key`` is the attribute of its original tuple, by which it is deleted; ``over`` where TCP has
+    ended it."""
 
     source: str
     destination: str
     protocol: str
     port: int
+    over: bool
     key: bytes
 
 
@@ -87,7 +91,7 @@ def _dump(sock: socket.socket) -> Iterator[Entry]:
 
 
 def _entry(data: bytes, at: int, end: int) -> Entry | None:
-    source, answerer, key = "", ("", 0, 0), b""
+    source, answerer, over, key = "", ("", 0, 0), False, b""
     while at + 4 <= end:
         length, kind = _ATTRIBUTE.unpack_from(data, at)
         if kind & 0x3FFF == _TUPLE_ORIG:
@@ -95,11 +99,14 @@ def _entry(data: bytes, at: int, end: int) -> Entry | None:
             key = data[at : at + (length + 3 & ~3)]
         elif kind & 0x3FFF == _TUPLE_REPLY:
             answerer = _sender(data, at + 4, at + length)
-            break
+        elif kind & 0x3FFF == _PROTOINFO and length >= 17:
+            # CTA_PROTOINFO_TCP { CTA_PROTOINFO_TCP_STATE { u8 } }: the state comes first in both nests.
+            over = data[at + 12] in _TCP_OVER and answerer[1] == 6
         at += max(length, 4) + 3 & ~3
     if not source or not answerer[0]:
         return None
-    return Entry(source, answerer[0], _PROTOCOLS.get(answerer[1], str(answerer[1])), answerer[2], key)
+    protocol = _PROTOCOLS.get(answerer[1], str(answerer[1]))
+    return Entry(source, answerer[0], protocol, answerer[2], over, key)
 
 
 def _sender(data: bytes, at: int, end: int) -> tuple[str, int, int]:

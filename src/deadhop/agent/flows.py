@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from deadhop.agent.core import Core
@@ -74,17 +74,20 @@ class FlowLog:
         self._add((time.time(), endpoint, client, server, protocol, details, "FORWARDED"))
 
     def packet(self, packet: Packet) -> None:
-        """A packet that the kernel logged: the first of a connection to a learned address, or a dropped one."""
+        """A packet that the kernel logged: the first of a connection to a learned address, or a dropped one.
+
+        It is made a flow at once, with the names and identities of now.
+        """
         endpoint = self.core.by_ip.get(packet.source)
         if endpoint is not None:
             known = self.core.node.endpoints.get(endpoint.id)
-            names = tuple(known.history.lookup_ip(packet.destination)) if known else ()
-            self._add((time.time(), endpoint, packet, names))
+            names = known.history.lookup_ip(packet.destination) if known else []
+            self._add((time.time(), tuple(_of_packet(self, time.time(), endpoint, packet, names))))
 
     def lines(self, entry: Entry) -> Iterator[FlowLine]:
         """The flows of one entry: a dropped packet has a policy verdict and a drop, as Cilium's has."""
-        if isinstance(entry[2], Packet):
-            yield from map(self._line, _of_packet(self, *entry))
+        if len(entry) == 2:
+            yield from map(self._line, entry[1])
         else:
             yield self._line(self._of_dns(*entry))
 
@@ -148,7 +151,7 @@ def _pair(source: str, destination: str) -> IPPair:
 
 
 def _of_packet(
-    log: FlowLog, at: float, endpoint: Endpoint, packet: Packet, names: tuple[str, ...]
+    log: FlowLog, at: float, endpoint: Endpoint, packet: Packet, names: Sequence[str]
 ) -> Iterator[Flow]:
     ports = Ports(packet.source_port, packet.destination_port)
     layer = {

@@ -70,7 +70,7 @@ class Jobs:
         try:
             for entry in conntrack.entries():
                 owner = by_ip.get(entry.source)
-                if owner is not None and owner.id:
+                if owner is not None and owner.id and not entry.over:
                     live.add((owner.id, entry.destination))
         except OSError as error:
             complete, problem = False, str(error)
@@ -104,7 +104,7 @@ class Jobs:
 
         def forbidden(entry: conntrack.Entry) -> bool:
             owner = core.by_ip.get(entry.source)
-            if owner is None or not owner.local:
+            if owner is None or not owner.local or entry.over:
                 return False
             return not core.permits(owner, entry.destination, entry.protocol, entry.port)
 

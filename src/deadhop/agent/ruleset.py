@@ -226,7 +226,8 @@ def _hooks(port: int) -> list[str]:
         "  iifname @pods meta nfproto ipv6 icmpv6 type " + _ND + " accept",
         "  iifname @pods meta nfproto ipv6 iifname . ip6 saddr != @owner_6 counter name invalid_source drop",
         *tproxy,
-        f"  meta l4proto {{ tcp, udp }} socket transparent 1 socket wildcard 0 {mark} accept",
+        # ICMP errors about the proxy's own packets, too: refused ports, and sizes that do not fit the path.
+        f"  meta l4proto {{ tcp, udp, icmp, ipv6-icmp }} socket transparent 1 socket wildcard 0 {mark} accept",
         " }",
         " chain egress {",
         "  ct state established,related accept",

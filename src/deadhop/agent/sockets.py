@@ -19,7 +19,9 @@ IPV6_CHECKSUM = 7
 SO_ATTACH_FILTER = 26
 UDP_CHECKSUM_OFFSET = 6
 IP_PKTINFO, IPV6_PKTINFO = 8, 50
-RECEIVE_BUFFER = 4 << 20
+SO_RCVBUFFORCE = 33
+QUERIES_BUFFER, ANSWERS_BUFFER = 8 << 20, 1 << 20
+"""Octets that the kernel keeps for us (past ``net.core.rmem_max``): a burst must not push answers out."""
 ANCILLARY = socket.CMSG_SPACE(28)
 
 Address = tuple[str, int]
@@ -69,7 +71,7 @@ def listener(ip: str, port: int, *, tcp: bool) -> socket.socket:
                 else (socket.IPPROTO_IP, IP_RECVORIGDSTADDR)
             )
             sock.setsockopt(level, option, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, QUERIES_BUFFER)
             sock.bind((ip, port))
     except BaseException:
         sock.close()
@@ -102,6 +104,7 @@ def upstream(source: str | None, server: Address, *, tcp: bool, linger: int | No
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.connect_ex(server)
         else:
+            sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, ANSWERS_BUFFER)
             sock.connect(server)
     except BaseException:
         sock.close()
