@@ -363,6 +363,4 @@ def test_a_flood_that_no_server_answers(attack: Rig) -> None:
         assert addresses(attack.cluster.ask("b", "alive.k8s.intra.")) == [IP]
     with open(f"/proc/{attack.agent.running.pid}/statm") as file:
         memory = int(file.read().split()[1]) * os.sysconf("SC_PAGESIZE")
-        "SC_PAGESIZE"
-    )
     assert memory < 400 << 20
