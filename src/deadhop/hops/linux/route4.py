@@ -128,7 +128,9 @@ def route_output(
         return result
     alias, leg = found.alias, found.leg
     if alias.type == "local":
-        result = Dst("local", world.loopback(), alias, leg)
+        # __mkroute_output: the destination's own kind goes before the route's.
+        kind = "multicast" if is_multicast(dst) else "broadcast" if dst == LBCAST else "local"
+        result = Dst(kind, world.loopback(), alias, leg)
         result.src = src or alias.prefsrc or dst
         return result
     if oif is None:

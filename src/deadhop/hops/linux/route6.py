@@ -105,6 +105,13 @@ def route_output6(
     return result
 
 
+def route_output6_once(walk: Walk, dst: int) -> Dst:
+    """ip6_route_output by itself, as netfilter asks (__nf_ip6_route): no source is chosen and nothing looked up again."""
+    flow = FlowKey(dst, 0, iif="lo", has_src=False)
+    found, paths = walk.world.fib6.lookup(flow, None, strict=need_strict(dst))
+    return _output(walk, found, paths, 0)
+
+
 def has_prefsrc(walk: Walk, dst: int) -> bool:
     """icmpv6_rt_has_prefsrc: whether the route to ``dst`` that asks for no source names a preferred one."""
     flow = FlowKey(dst, 0, proto=ICMPV6, has_src=False)

@@ -12,7 +12,7 @@ import struct
 from deadhop.model.packet import PacketFlow
 from deadhop.model.protocols import ICMP, ICMPV6, TCP, UDP
 
-MARK = b"DEAD"
+MARK = b"DH"
 NUMBERS = {"udp": UDP, "tcp": TCP, "icmp": ICMP}
 FLAGS = {"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16}
 
@@ -27,17 +27,16 @@ def checksum(data: bytes) -> int:
 
 
 def marker(run: int, number: int) -> bytes:
-    """``run`` and ``number`` are of 16 bits."""
-    return MARK + struct.pack(">HH", run, number)
+    """Eight bytes. ``run`` is of 32 bits and chosen at random, ``number`` of 16."""
+    return MARK + struct.pack(">IH", run, number)
 
 
 def find_marker(data: bytes, run: int) -> int | None:
     """The number of the flow of this run that ``data`` belongs to."""
-    place = data.find(MARK)
+    place = data.find(MARK + struct.pack(">I", run))
     if place < 0 or place + 8 > len(data):
         return None
-    of, number = struct.unpack_from(">HH", data, place + 4)
-    return int(number) if of == run else None
+    return int(struct.unpack_from(">H", data, place + 6)[0])
 
 
 def transport(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import socket
 import struct
@@ -49,9 +48,6 @@ class Truth(msgspec.Struct, kw_only=True):
         return "rejected" if self.icmp or self.reset else "dropped"
 
 
-_RUNS = itertools.count()
-
-
 class Observer:
     """Sockets in both namespaces of a router. ``settle``: how long a packet may take to show, in seconds."""
 
@@ -59,7 +55,7 @@ class Observer:
         self.router = router
         self.probe = probe
         self.settle = settle
-        self.mark = (os.getpid() * 257 + next(_RUNS)) & 0xFFFF
+        self.mark = int.from_bytes(os.urandom(4))
         self.flows = router.topology.flows
         self.ports = {flow.sport: number for number, flow in enumerate(self.flows) if flow.sport}
         names = [port.name for port in router.topology.ports]

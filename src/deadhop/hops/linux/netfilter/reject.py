@@ -8,7 +8,7 @@ from deadhop.hops.linux import icmp
 from deadhop.hops.linux.errors import Ended
 from deadhop.hops.linux.packet import Packet
 from deadhop.hops.linux.route4 import Dst, route_output
-from deadhop.hops.linux.route6 import is_multicast6, route_output6
+from deadhop.hops.linux.route6 import is_multicast6, route_output6, route_output6_once
 from deadhop.model.packet import IcmpError
 from deadhop.model.protocols import TCP, TCP_FLAGS
 from deadhop.model.trace import Disposition
@@ -35,7 +35,7 @@ def _route(walk: Walk, packet: Packet) -> Dst | None:
     if isinstance(packet.route, Dst):
         return packet.route
     if packet.version == 6:
-        dst = route_output6(walk, src=0, dst=packet.src)
+        dst = route_output6_once(walk, packet.src)
     else:
         dst = route_output(walk, src=0, dst=packet.src)
     if dst.error:
