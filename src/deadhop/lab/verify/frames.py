@@ -83,6 +83,13 @@ def network(flow: PacketFlow, run: int, number: int) -> bytes:
     return head[:10] + struct.pack(">H", checksum(head)) + head[12:] + body
 
 
+def own_length(packet: bytes) -> int:
+    """The length in bytes that an IP packet's header gives."""
+    if len(packet) >= 6 and packet[0] >> 4 == 6:
+        return 40 + int(struct.unpack_from(">H", packet, 4)[0])
+    return int(struct.unpack_from(">H", packet, 2)[0]) if len(packet) >= 4 else 0
+
+
 class Seen:
     """What a captured IP packet is: ``kind`` is ``packet``, ``icmp`` (an error) or ``reset``."""
 

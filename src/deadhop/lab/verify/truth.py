@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from deadhop.lab.verify.drops import DropProbe
-from deadhop.lab.verify.frames import NUMBERS, checksum, find_marker, marker, network, recognise
+from deadhop.lab.verify.frames import NUMBERS, checksum, find_marker, marker, network, own_length, recognise
 from deadhop.lab.verify.router import Router, mac_of
 from deadhop.model.packet import PacketFlow
 from deadhop.model.protocols import ICMP, ICMPV6, TCP, UDP
@@ -207,6 +207,8 @@ class Observer:
             truth.reset = True
 
     def _dropped(self, truths: list[Truth], reason: str, packet: bytes) -> None:
+        # What lies behind a short packet in its buffer may be an older one's payload.
+        packet = packet[: own_length(packet)]
         seen = recognise(packet, self.mark, self.ports)
         number = find_marker(packet, self.mark)
         if seen is None or seen.kind != "packet" or number is None or number >= len(truths):
