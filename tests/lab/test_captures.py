@@ -21,7 +21,6 @@ from deadhop.lab.verify import unavailable
 from deadhop.model.finding import Diagnosis
 
 SCRIPTS = Path(__file__).parents[2] / "scripts" / "capture"
-SYSTEMD_SYSCTL = "/lib/systemd/systemd-sysctl"
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "available")]
 
@@ -40,29 +39,6 @@ def capture(script: str, folder: Path, *tools: str) -> str:
 
 def diagnosis(*paths: Path) -> Diagnosis:
     return diagnose(read([str(path) for path in paths]), causes.load())
-
-
-def test_the_kernel_drops_what_the_model_says_and_the_proven_route_cures_it(tmp_path: Path) -> None:
-    printed = capture("rp_filter.py", tmp_path, "ip", "tc", "curl", "nstat", SYSTEMD_SYSCTL)
-    assert "healthy 200 broken 000 with a route per pod 200" in printed
-    said = diagnosis(tmp_path)
-    assert said.verdict == "cause-found"
-    assert said.findings[0].cause == "rp-filter-overwritten-by-systemd-sysctl"
-    assert any(fix.status == "proven" for fix in said.findings[0].fixes)
-
-
-def test_a_dns_answer_with_df_meets_a_smaller_mtu(tmp_path: Path) -> None:
-    capture("mtu.py", tmp_path, "ip", "dig", "tcpdump", "nstat")
-    said = diagnosis(tmp_path)
-    assert said.findings[0].cause == "path-mtu-drops-df-udp-dns-response"
-    assert said.verdict == "cause-found"
-    assert any(fix.status == "proven" for fix in said.findings[0].fixes)
-
-
-def test_the_world_after_the_fix_accuses_nobody(tmp_path: Path) -> None:
-    capture("mtu.py", tmp_path, "ip", "dig", "tcpdump", "nstat")
-    after = [path for path in tmp_path.iterdir() if path.name.startswith("after")]
-    assert [f.cause for f in diagnosis(*after).findings if f.severity == "fault"] == []
 
 
 def test_real_sidecars_refuse_a_foreign_host(tmp_path: Path) -> None:

@@ -18,7 +18,11 @@ from deadhop.model.packet import PacketFlow
 from deadhop.model.topology import Topology
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "available")]
-TOPOLOGIES = [name for name in scenarios.shipped() if (scenarios.FOLDER / f"{name}.yaml").exists()]
+TOPOLOGIES = [
+    name
+    for name in scenarios.shipped()
+    if (scenarios.FOLDER / f"{name}.yaml").exists() and not scenarios.load(name).topology.guest  # type: ignore[union-attr]
+]
 
 
 def packets(topology: Topology, name: str) -> list[PacketFlow]:

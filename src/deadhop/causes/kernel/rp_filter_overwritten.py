@@ -78,6 +78,17 @@ def _hypothesis(view: View, dev: str, live: Sysctl, pair: veth.VethPair | None) 
     here = _places(view, dev, live)
     tables = route_epochs([r for r in view.of(Route) if r.where in here], view.of(Listing))
     routes = tables[0] if tables else ()
+    if not pod_ip:  # a route to one address through this device is the way to its pod
+        ways = [
+            r.dst.removesuffix("/32")
+            for r in routes
+            if r.family == 4
+            and r.type == "unicast"
+            and r.legs
+            and r.legs[0].dev == dev
+            and r.dst != "default"
+        ]
+        pod_ip = next((dst for dst in ways if "/" not in dst), "")
     reverse = node.best(routes, pod_ip) if pod_ip else None
     asked = view.first(RouteGet, lambda r: r.dst == pod_ip)
     back = (

@@ -144,7 +144,8 @@ class _Player:
         story, name = self.story, step.collect
         story.step(step.say or f"collect evidence: {name}")
         folder = self.evidence.collect(name)
-        story.saw(str(folder), "evidence")
+        kept = not folder.is_relative_to(self.lab.scratch)
+        story.saw(str(folder) if kept else "goes with the lab; --keep FOLDER keeps it", "evidence")
         if step.expect.cause:
             found, said = self.evidence.diagnose(folder)
             story.saw("\n".join(said), "diagnosis")
