@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from deadhop.evidence import limits, namespace
+from deadhop.evidence.decoration import undecorated
 from deadhop.evidence.documents import Document, NoEvidence, documents
 from deadhop.evidence.format import Context, Lines, Locate
 from deadhop.evidence.registry import registry
@@ -175,7 +176,7 @@ def _text(document: Document, first: bytes, evidence: Evidence) -> Iterator[Reco
                     yield Problem(source=Source(document.name, line_number + i), kind="limit", text=note)
             if line_number == 1 and len(piece) <= limits.QUOTABLE:
                 evidence.text[document.name] = rows
-            yield from scan(Lines(document.name, rows, line_number), context)
+            yield from scan(Lines(document.name, undecorated(rows), line_number), context)
             line_number += len(rows)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from deadhop.evidence.fields import is_ip
 from deadhop.evidence.format import Context, Lines
 from deadhop.evidence.formats.ip_neigh import FORMAT as NEIGH
 from deadhop.evidence.formats.ip_route import FORMAT as ROUTE
@@ -205,7 +206,7 @@ def _resolved(record: Record, connected: list[Route]) -> Record:
         return record
     legs = []
     for leg in record.legs:
-        if leg.gateway and not leg.dev:
+        if leg.gateway and not leg.dev and is_ip(leg.gateway):
             gateway = ipaddress.ip_address(leg.gateway)
             holds = [
                 r

@@ -1,0 +1,84 @@
+"""What the way into a ticket puts before each line: colours, quote marks, log collectors' prefixes, indentation.
+
+A prefix is taken off where a run of lines has it, so that a single line that begins like one is left alone. Lines stay
+lines: numbers in sources hold, and a report quotes them as they stand in the evidence.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][AB0]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+#: A request line behind ``>`` is curl's, and not somebody's quote.
+_SENT = re.compile(r"^\s*>\s*[A-Z]{3,8} \S+ HTTP/\d")
+
+
+class Prefix(NamedTuple):
+    """One decoration: a cheap test of the whole text, the prefix of a line, and what a run of it may not hold."""
+
+    hint: Callable[[str], bool]
+    pattern: re.Pattern[str]
+    never: re.Pattern[str] | None = None
+
+
+_PREFIXES = (
+    # The kubelet's log files (CRI log format): time, stream, F for a full or P for a partial line.
+    Prefix(
+        lambda text: " stdout " in text or " stderr " in text,
+        re.compile(r"^\d{4}-\d\d-\d\dT[\d:.]+(?:Z|[+-]\d\d:\d\d) (?:stdout|stderr) [FP] "),
+    ),
+    # kubectl logs --prefix.
+    Prefix(lambda text: "[pod/" in text, re.compile(r"^\[pod/[\w.-]+/[\w.-]+\] ")),
+    # stern and kubetail: pod and container, the pod's name with the suffixes that controllers give.
+    Prefix(
+        lambda text: "-" in text,
+        re.compile(r"^[a-z0-9][a-z0-9-]*-(?:[a-z0-9]{5}|\d+) [a-z0-9][a-z0-9-]* (?=\[|\{|\d{4}[-/]|[IWEF]\d{4} |[a-z]+=)"),
+    ),
+    # docker compose logs: service and number before a bar.
+    Prefix(lambda text: " | " in text, re.compile(r"^[\w.-]+[-_]\d+\s+\| ")),
+    Prefix(lambda text: text.lstrip().startswith(">") or "\n>" in text, re.compile(r"^ {0,3}>+(?: |$)"), _SENT),
+)  # fmt: skip
+
+
+def undecorated(rows: list[str]) -> list[str]:
+    """The same number of lines, without what stands before each of a run of them."""
+    text = "\n".join(rows)
+    if "\x1b" in text:
+        rows = [_COLOUR.sub("", row) for row in rows]
+        text = "\n".join(rows)
+    for prefix in _PREFIXES:
+        if prefix.hint(text):
+            bare = list(_stripped(rows, prefix))
+            if bare != rows:
+                rows, text = bare, "\n".join(bare)
+    return _dedented(rows)
+
+
+def _stripped(rows: list[str], prefix: Prefix) -> Iterator[str]:
+    start, every = 0, sum(1 for row in rows if row.strip())
+    while start < len(rows):
+        if not prefix.pattern.match(rows[start]):
+            yield rows[start]
+            start += 1
+            continue
+        end, count = start, 0
+        while end < len(rows) and (not rows[end].strip() or prefix.pattern.match(rows[end])):
+            count += bool(rows[end].strip())
+            end += 1
+        run = rows[start:end]
+        mine = (count > 1 or count == every) and not (prefix.never and any(map(prefix.never.match, run)))
+        yield from (prefix.pattern.sub("", row, count=1) for row in run) if mine else iter(run)
+        start = end
+
+
+def _dedented(rows: list[str]) -> list[str]:
+    """Without the indentation that every line has."""
+    filled = [row for row in rows if row.strip()]
+    if not filled or not filled[0][:1].isspace():
+        return rows
+    common = filled[0][: len(filled[0]) - len(filled[0].lstrip())]
+    while not all(row.startswith(common) for row in filled):
+        common = common[:-1]
+    return [row[len(common) :] if row.strip() else row for row in rows] if common else rows

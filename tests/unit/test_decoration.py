@@ -1,0 +1,62 @@
+"""Evidence that went through a log collector, a mail or a coloured terminal says what it said before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deadhop.evidence.decoration import undecorated
+from deadhop.evidence.read import read_bytes
+from deadhop.model.record import Record
+from scenario import Case, cases
+
+Dress = Callable[[str], str]
+
+
+def each(prefix: str, suffix: str = "") -> Dress:
+    return lambda row: prefix + row + suffix if row.strip() else row
+
+
+DRESSES: dict[str, Dress] = {
+    "indented": each("    "),
+    "quoted in a mail": each("> "),
+    "coloured": each("\x1b[32m", "\x1b[0m"),
+    "out of the kubelet's log file": each("2024-03-01T10:00:00.123456789Z stdout F "),
+    "kubectl logs --prefix": each("[pod/app-5d78c9869d-4kzqf/app] "),
+    "docker compose logs": each("app-1  | "),
+}
+FOLDER = Path(__file__).parent.parent / "scenarios"
+SAMPLE = [case for path in sorted(FOLDER.rglob("*.md")) for case in cases(path) if case.fires][::9]
+
+
+def kinds(data: str) -> list[tuple[type[Record], int]]:
+    return [(type(r), r.source.line) for r in read_bytes("evidence.txt", data.encode()).records]
+
+
+@pytest.mark.parametrize("name", DRESSES)
+@pytest.mark.parametrize("case", SAMPLE, ids=lambda c: c.slug)
+def test_the_records_are_those_of_the_bare_text(case: Case, name: str) -> None:
+    for text in case.files.values():
+        dressed = "\n".join(DRESSES[name](row) for row in text.split("\n"))
+        assert kinds(dressed) == kinds(text)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["> GET / HTTP/1.1", "> Host: cart", "> Accept: */*", ">"],  # curl -v
+        ["$ cat notes", "> one line is no run", "and no quote"],
+        ["web-1  | a table", "db  | with bars"],
+        ["apiVersion: v1", "", "  kind: Pod"],
+    ],
+    ids=["curl's request", "a single mark", "a table", "a document with a margin at its first line"],
+)
+def test_what_only_looks_like_a_prefix_stays(rows: list[str]) -> None:
+    assert undecorated(rows) == rows
+
+
+def test_stern_names_pod_and_container() -> None:
+    rows = ['coredns-5d78c9869d-4kzqf coredns [INFO] 10.0.0.9:4000 - 1 "A IN a. udp 19 false 512" NOERROR', "coredns-5d78c9869d-4kzqf coredns [ERROR] plugin/errors: 2 a. A: timeout"]  # fmt: skip
+    assert [row.split(" ")[0] for row in undecorated(rows)] == ["[INFO]", "[ERROR]"]
