@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deadhop.evidence.read import read_bytes
 from deadhop.evidence.topology import TopologyError, loads
 from deadhop.lab import scenarios
 
@@ -85,3 +86,18 @@ def test_any_text_is_a_topology_or_an_error(text: str) -> None:
 @given(st.integers(0, len(GOOD) - 1), st.sampled_from("-:[]{}'\"\n x/0"))
 def test_a_damaged_file_is_a_topology_or_an_error(at: int, character: str) -> None:
     assert said(GOOD[:at] + character + GOOD[at + 1 :]).startswith("x.yaml:")
+
+
+WORDS = ["default", "via", "dev", "eth0", "10.0.0.9", "10.0.0.0/8", "fe80::1", "table", "lookup", "100:", "from", "all", "x", "mtu", "src", "nexthop", "lladdr", "02:00:00:00:00:09"]  # fmt: skip
+
+
+@given(
+    st.sampled_from(["routes", "rules", "neighbours"]),
+    st.lists(st.sampled_from(WORDS), min_size=1, max_size=8),
+)
+def test_any_line_of_a_topology_is_read_or_left(where: str, words: list[str]) -> None:
+    """What ip would refuse is not a traceback of the reader."""
+    line = " ".join(words)
+    text = GOOD.replace("  b: {}", f'  b: {{{where}: ["{line}"]}}')
+    evidence = read_bytes("x.yaml", text.encode())
+    assert evidence.records

@@ -14,6 +14,7 @@ import pytest
 
 from deadhop import causes
 from deadhop.collect import node
+from deadhop.collect.discover import asked, discover
 from deadhop.diagnose.engine import diagnose
 from deadhop.evidence.read import read
 from deadhop.lab import scenarios
@@ -179,6 +180,18 @@ def test_without_root_it_says_what_it_could_not_read() -> None:
         assert "not permitted" in missed[f"{host}/nft.json"]
         assert "not permitted" in missed[f"{host}/capture.pcapng"]
         assert Path(name, host, "ip-route.json").stat().st_size > 0
+
+
+def test_every_namespace_of_the_machine_is_found() -> None:
+    """By its name in /run/netns and by the process in it; one that is asked for by pid has the same inode."""
+    with Lab() as lab:
+        lab.add("a")
+        process = lab.start("a", "sleep 600")
+        found = {entry.inode: entry for entry in discover()[0]}
+        mine = found[lab.inode("a")]
+        assert mine.names == [lab.full("a")]
+        assert mine.pid == process.pid
+        assert [entry.inode for entry in asked([str(process.pid), lab.full("a")])] == [mine.inode, mine.inode]
 
 
 def test_an_archive_is_whole_and_closed_to_others(tmp_path: Path) -> None:

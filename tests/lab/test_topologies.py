@@ -118,6 +118,23 @@ def test_up_ends_clean(number: signal.Signals) -> None:
         process.communicate()
 
 
+def test_a_run_that_is_terminated_leaves_nothing(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*DEADHOP, "lab", "run", "mtu-df", "--keep", str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        while "2. " not in process.stdout.readline():
+            assert process.poll() is None
+        assert len(left_by(process.pid)) == 3
+        process.terminate()
+        assert process.wait() == 143
+        assert left_by(process.pid) == []
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.usefixtures("own_state")
 def test_the_next_start_removes_what_a_killed_lab_left() -> None:
     process = started("up", "icmp-blocked")
