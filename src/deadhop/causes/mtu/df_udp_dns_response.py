@@ -25,7 +25,7 @@ net/ipv4/ip_forward.c ip_forward, ip_exceeds_mtu; RFC 1191; RFC 6891 §6.2.5; DN
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from deadhop.artifacts import dns as dns_artifacts
 from deadhop.artifacts import mtu as mtu_artifacts
@@ -55,25 +55,48 @@ UDP = frozenset(
 )
 IP_UDP = 28
 JUMBO = 9001
+ETHERNET = 1500
 
 
 def check(view: View) -> Iterator[Hypothesis]:
     for trace in view.of(SkbTrace):
-        if hit := _parting(trace):
+        if hit := _parting(trace, _way_out(view.of(SkbTrace), trace)):
             yield _from_trace(view, trace, *hit)
     yield from _from_capture(view)
 
 
-def _parting(trace: SkbTrace) -> tuple[SkbStep, SkbStep] | None:
-    """The forwarding step whose packet is larger than its MTU, and the ICMP error behind it."""
+def _parting(trace: SkbTrace, out: int | None) -> tuple[SkbStep, SkbStep, int] | None:
+    """The forwarding step of a packet that is too large, the ICMP error behind it, and the MTU it does not fit.
+
+    A tracer prints the MTU of the skb's device, which at that step may still be the one it came in by; then the
+    kernel's own reason says what happened, and ``out`` is the MTU of the way out that another packet took.
+    """
+    too_big = any(step.reason.removeprefix("SKB_DROP_REASON_") == "PKT_TOO_BIG" for step in trace.steps)
     for step, after in zip(trace.steps, trace.steps[1:], strict=False):
-        if step.func in FORWARD and after.func in ERRORS and step.len and step.mtu and step.len > step.mtu:
-            return step, after
+        if step.func not in FORWARD or after.func not in ERRORS or not step.len:
+            continue
+        if step.mtu and step.len > step.mtu:
+            return step, after, step.mtu
+        if too_big:
+            return step, after, out if out and out < step.len else min(ETHERNET, step.len - 1)
     return None
 
 
-def _from_trace(view: View, trace: SkbTrace, step: SkbStep, error: SkbStep) -> Hypothesis:
-    length, mtu = step.len or 0, step.mtu or 0
+def _way_out(traces: Sequence[SkbTrace], trace: SkbTrace) -> int | None:
+    """The smallest MTU that smaller packets met behind the forwarding step."""
+    seen = [
+        step.mtu
+        for other in traces
+        if other is not trace and any(s.func in FORWARD for s in other.steps)
+        for step in other.steps[next(i for i, s in enumerate(other.steps) if s.func in FORWARD) + 1 :]
+        if step.mtu
+    ]
+    return min(seen, default=None)
+
+
+def _from_trace(view: View, trace: SkbTrace, step: SkbStep, error: SkbStep, mtu: int) -> Hypothesis:
+    length = step.len or 0
+    seen = bool(step.mtu and step.mtu < length)
     passed = [
         other
         for other in view.of(SkbTrace)
@@ -94,7 +117,8 @@ def _from_trace(view: View, trace: SkbTrace, step: SkbStep, error: SkbStep) -> H
     ]
     checks = (
         Check(
-            text=f"{step.func} is followed by {error.func}: a packet of {length} bytes does not fit MTU {mtu}",
+            text=f"{step.func} is followed by {error.func}: a packet of {length} bytes does not fit"
+            + (f" MTU {mtu}" if seen else " the way out (PKT_TOO_BIG)"),
             holds=True, weight=2.0, required=True, records=(trace,),
         ),
         shown(f"a packet of {length} bytes passes the same function and arrives where the MTU is larger (the other epoch)", passed, weight=0.5),
