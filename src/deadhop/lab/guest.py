@@ -22,6 +22,7 @@ import msgspec
 import yaml
 
 import deadhop
+from deadhop.collect import enter
 
 QEMU = "qemu-system-x86_64"
 #: Kernel modules that every guest loads, and those that they need.
@@ -226,7 +227,13 @@ def run(
         "-serial", "stdio", "-kernel", str(image), "-initrd", str(archive),
         "-append", "console=ttyS0 quiet panic=-1 tsc=reliable mitigations=off",
     ]  # fmt: skip
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        preexec_fn=enter.die_with_parent,
+    )
     console = done.stdout.decode("utf-8", "replace").replace("\r\n", "\n")
     said = re.search(rf"{START}\n(.*?){END} (\d+)", console, re.DOTALL)
     if not said:

@@ -28,6 +28,7 @@ _PROGRAM = "from deadhop.lab.topology.in_guest import main; main()\n"
 def run(topologies: Sequence[Topology], story: Story, keep: Path, scratch: Path) -> None:
     """Boots, plays one after the other, prints what the guest printed, and unpacks the evidence below ``keep``, in
     folders of their own where there are several. Raises :class:`LabError`."""
+    story.say("a guest with a kernel of its own plays it; its story comes at its end, in about a minute")
     needs = [program for topology in topologies for program in topology.needs if "/" not in program]
     try:
         status, said = guest.run(
