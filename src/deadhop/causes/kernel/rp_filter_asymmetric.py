@@ -26,10 +26,11 @@ from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.cni import device
-from deadhop.model.net import Sysctl
+from deadhop.model.net import Address, Route, Rule, Sysctl
 from deadhop.model.observed.kernel import Counter, MartianSource
 from deadhop.model.observed.node import RouteGet
 from deadhop.model.observed.packets import CapturedPacket
+from deadhop.snapshot import node
 
 SLUG = "rp-filter-drops-asymmetric-pod-reply"
 
@@ -61,12 +62,15 @@ def check(view: View) -> Iterator[Hypothesis]:
         own = [m for m in martians if m.dev == dev]
         effective = max((s.value for d, s in settings.items() if d in ("all", dev)), default="")
         strict = [s for d, s in settings.items() if d in ("all", dev) and s.value == "1"]
-        other = [
+        other: list[RouteGet] | list[Route] = [
             g
             for g in view.of(RouteGet)
             if g.dev and g.dev != dev and (not own or any(g.dst == m.src for m in own))
         ]
         arrived = [p for p in view.of(CapturedPacket) if p.dev == dev]
+        if strict and counted and not other:
+            ways = _ways_back(view, dev, strict[-1].where, arrived)
+            other, arrived = ways, arrived if ways else []
         if not own and not (strict and other and arrived) and not (counted and other):
             continue
         yield Hypothesis(
@@ -85,6 +89,23 @@ def check(view: View) -> Iterator[Hypothesis]:
         )  # fmt: skip
 
 
+def _ways_back(view: View, dev: str, where: str, arrived: list[CapturedPacket]) -> list[Route]:
+    """The routes to the sources of what came in on ``dev`` where they name another device, by the main table: the
+    kernel's log is rate-limited for the whole machine, so that it may lack the line. Empty where rules choose."""
+    if any(r.where == where and r.family == 4 and 0 < r.priority < 32766 for r in view.of(Rule)):
+        return []
+    own = {a.local for a in view.of(Address) if a.where == where}
+    routes = tuple(r for r in view.of(Route) if r.where == where and r.family == 4 and r.table == "main")
+    found: dict[str, Route] = {}
+    for source in {
+        p.src for p in arrived if p.src and p.src not in own and p.dst in own and ":" not in p.src
+    }:
+        back = node.best(routes, source)
+        if back and back.legs and all(leg.dev != dev for leg in back.legs):
+            found[source] = back
+    return list(found.values())
+
+
 CAUSE = Cause(
     slug=SLUG,
     family="kernel",
@@ -95,6 +116,9 @@ CAUSE = Cause(
         Counter,
         RouteGet,
         CapturedPacket,
+        Route,
+        Rule,
+        Address,
     ),
     needs=(
         MartianSource,

@@ -38,6 +38,7 @@ from deadhop.model.net import Address, Link, Listing, NextHop, Route, Sysctl
 from deadhop.model.observed.kernel import MartianSource
 from deadhop.model.observed.kube import ContainerProcess, Pod, ProbeFailure
 from deadhop.model.observed.node import RouteGet, SysctlSetting, UdevRule
+from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.packet import PacketFlow
 from deadhop.snapshot import node, veth
 from deadhop.snapshot.epochs import route_epochs
@@ -78,6 +79,9 @@ def _hypothesis(view: View, dev: str, live: Sysctl, pair: veth.VethPair | None) 
     here = _places(view, dev, live)
     tables = route_epochs([r for r in view.of(Route) if r.where in here], view.of(Listing))
     routes = tables[0] if tables else ()
+    seen = _answer(view, dev, here)
+    if not pod_ip and seen:
+        pod_ip = seen.src
     if not pod_ip:  # a route to one address through this device is the way to its pod
         ways = [
             r.dst.removesuffix("/32")
@@ -116,7 +120,7 @@ def _hypothesis(view: View, dev: str, live: Sysctl, pair: veth.VethPair | None) 
             judged("the live value of conf.all.rp_filter (the larger of the two counts)", None if global_value is None else True, [global_value] if global_value else [], weight=0.1, decide="sysctl net.ipv4.conf.all.rp_filter"),
         ),
         explains=("the probe's request arrives and its answer dies on the way back", "no policy and no CNI counter shows a drop, the loss is in ip_rcv_finish_core"),
-        world=_world(view, dev, live, routes, martians[0] if martians else None, pod_ip),
+        world=_world(view, dev, live, routes, martians[0].dst if martians else seen.dst if seen else "", pod_ip),
         walk=walk,
         fixes=_fixes(view, dev, pod_ip, settings, global_value),
         prior=-1.2,
@@ -128,10 +132,18 @@ def _places(view: View, dev: str, live: Sysctl) -> set[str]:
     return {live.where} | {link.where for link in view.of(Link) if link.ifname == dev}
 
 
+def _answer(view: View, dev: str, here: set[str]) -> CapturedPacket | None:
+    """A packet that a capture shows on the device, from elsewhere to an address of the node: the log of martians is
+    rate-limited for the whole machine and may lack it."""
+    own = {a.local for a in view.of(Address) if a.where in here}
+    caught = view.where(CapturedPacket, lambda p: p.dev == dev and p.dst in own and p.src not in own)
+    return next((p for p in caught if p.src and ":" not in p.src), None)
+
+
 def _world(
-    view: View, dev: str, live: Sysctl, routes: tuple[Route, ...], martian: MartianSource | None, pod_ip: str
+    view: View, dev: str, live: Sysctl, routes: tuple[Route, ...], dst: str, pod_ip: str
 ) -> PacketWorld | None:
-    if martian is None or not routes:
+    if not dst or not routes:
         return None
     here = _places(view, dev, live)
     state = [r for r in (*view.of(Link), *view.of(Address), *view.of(Sysctl)) if r.where in here]
@@ -146,7 +158,7 @@ def _world(
         )
     flow = PacketFlow(
         src=pod_ip,
-        dst=martian.dst,
+        dst=dst,
         in_dev=dev,
         proto="tcp",
         sport=8080,
@@ -203,7 +215,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="kernel",
     title="systemd-sysctl re-enables rp_filter on the CNI's new interfaces.",
-    inputs=(Sysctl, SysctlSetting, UdevRule, MartianSource, Link, Address, Route, Listing, RouteGet, ProbeFailure, ContainerProcess, Pod),
+    inputs=(Sysctl, CapturedPacket, SysctlSetting, UdevRule, MartianSource, Link, Address, Route, Listing, RouteGet, ProbeFailure, ContainerProcess, Pod),
     needs=(Sysctl,),
     rivals=(
         "rp-filter-enabled-globally-on-node", "rp-filter-drops-asymmetric-pod-reply", "app-not-listening",
