@@ -93,7 +93,8 @@ class Load:
 
 def test_killed_at_random_moments() -> None:
     chance = random.Random(20)
-    with rig() as made:
+    # On a busy machine an answer may leave when the delay is over, before the kernel has it: as Cilium would.
+    with rig("--tofqdns-proxy-response-max-delay", "1m") as made:
         load = Load(made)
         for number in range(KILLS):
             load.during(chance.uniform(0.02, 0.35))

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from deadhop.agent import endpoints, packets, policyfile, privileges, routes, ruleset, sockets, web
 from deadhop.agent.api import Api
 from deadhop.agent.config import Settings
-from deadhop.agent.core import Core
+from deadhop.agent.core import Core, Prepared
 from deadhop.agent.endpoints import Endpoint, EndpointSpec
 from deadhop.agent.flows import FlowLog
 from deadhop.agent.handlers import handlers
@@ -247,10 +247,10 @@ class Agent:
             return
         self.loop.post(lambda: self._adopt(known, policies, prepared))
 
-    def _adopt(self, known: Sequence[Endpoint], policies: Sequence[KubeObject], prepared: object) -> None:
+    def _adopt(self, known: Sequence[Endpoint], policies: Sequence[KubeObject], prepared: Prepared) -> None:
         began = time.perf_counter()
         try:
-            self.core.adopt(known, policies, prepared)  # type: ignore[arg-type]
+            self.core.adopt(known, policies, prepared)
         except PatternError as error:
             self._reloaded(f"reload refused: a DNS rule does not compile: {error}")
             return

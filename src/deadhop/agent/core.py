@@ -7,7 +7,7 @@ journal, and keeps the four in step: an answer goes to the node, from there to t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from deadhop.agent.compile import Compiled, compile_all, covered, covers
 from deadhop.agent.endpoints import Endpoint
@@ -26,9 +26,17 @@ from deadhop.fqdn.policy import OPEN
 from deadhop.fqdn.selectors import FQDNSelector
 from deadhop.model.observed.kube import KubeObject, mappings
 
-NAMES_PER_ENDPOINT = 250_000
+NAMES_PER_ENDPOINT = 100_000
 """More names than this of one endpoint are answered and not learned: a client that walks through random names of an
 allowed domain must not fill the node's memory."""
+
+
+class Prepared(NamedTuple):
+    """Compiled policies that are not in force yet."""
+
+    compiled: dict[str, Compiled]
+    servers: ServerIdentities
+    users: dict[FQDNSelector, list[KubeObject]]
 
 
 class Core:
@@ -45,6 +53,7 @@ class Core:
         self.plan: Layout = layout((), {})
         self.sets = LearnedSets(self.node.names, (), gc_interval)
         self.policies: tuple[KubeObject, ...] = ()
+        self.users: dict[FQDNSelector, list[KubeObject]] = {}
         self.unlearned = 0
         self._ids: dict[str, int] = {}
         self._identities: dict[tuple[str, ...], int] = {}
@@ -53,22 +62,20 @@ class Core:
         """The number of an endpoint, the same after a restart."""
         return self._ids.setdefault(name, max(self._ids.values(), default=0) + 1)
 
-    def prepare(
-        self, endpoints: Sequence[Endpoint], policies: Sequence[KubeObject]
-    ) -> tuple[dict[str, Compiled], ServerIdentities]:
+    def prepare(self, endpoints: Sequence[Endpoint], policies: Sequence[KubeObject]) -> Prepared:
         """Compile without changing anything: the slow part of a reload."""
-        return compile_all(endpoints, policies)
+        return Prepared(*compile_all(endpoints, policies), users_of(policies))
 
     def adopt(
         self,
         endpoints: Sequence[Endpoint],
         policies: Sequence[KubeObject],
-        prepared: tuple[dict[str, Compiled], ServerIdentities],
+        prepared: Prepared,
     ) -> None:
         """Put compiled policies in force in the proxy. Raises ``PatternError`` before anything has changed."""
         import msgspec
 
-        self.compiled, self.servers = prepared
+        self.compiled, self.servers, self.users = prepared
         self.policies = tuple(policies)
         self.endpoints = tuple(
             msgspec.structs.replace(e, id=self.id_of(e.name)) if e.local else e for e in endpoints
@@ -141,7 +148,8 @@ class Core:
     def lines(self, port: int) -> Iterator[Line]:
         """The whole state as lines of a snapshot. It may be taken in slices while the state changes."""
         yield "proxy", {"port": port, "version": str(self.version)}
-        yield "selectors", [_plain(row) for row in self.selector_rows()]
+        for selector in self.selectors():
+            yield "selector", _plain(self._row(selector))
         for endpoint in self.endpoints:
             if endpoint.local:
                 yield "endpoint", endpoint.id, endpoint.name
@@ -205,17 +213,6 @@ class Core:
 
     def selector_rows(self) -> list[SelectorRow]:
         """The rows of ``policy selectors`` for ``toFQDNs``."""
-        users: dict[FQDNSelector, list[KubeObject]] = {}
-        for policy in self.policies:
-            specs = [policy.spec, *mappings(policy.raw, "specs")]
-            used = {
-                FQDNSelector(str(f.get("matchName") or ""), str(f.get("matchPattern") or ""))
-                for spec in specs
-                for rule in mappings(spec, "egress")
-                for f in mappings(rule, "toFQDNs")
-            }
-            for selector in used:
-                users.setdefault(selector, []).append(policy)
         identities: dict[str, set[int]] = {}
         names = self.node.names
         for prefix, labels in names.ipcache().items():
@@ -223,14 +220,18 @@ class Core:
             for label in labels if number is not None else ():
                 identities.setdefault(label, set()).add(number)  # type: ignore[arg-type]
         return [
-            SelectorRow(
-                selector=str(selector),
-                users=len(users.get(selector, ())) or 1,
-                identities=tuple(sorted(identities.get(selector.label, ()))),
-                labels=tuple(label for policy in users.get(selector, ()) for label in _policy_labels(policy)),
-            )
+            self._row(selector, tuple(sorted(identities.get(selector.label, ()))))
             for selector in self.selectors()
         ]
+
+    def _row(self, selector: FQDNSelector, identities: tuple[int, ...] = ()) -> SelectorRow:
+        users = self.users.get(selector, ())
+        return SelectorRow(
+            selector=str(selector),
+            users=len(users) or 1,
+            identities=identities,
+            labels=tuple(label for policy in users for label in _policy_labels(policy)),
+        )
 
     def identity_of(self, endpoint: Endpoint) -> int:
         """A number for the endpoint's labels, as flows show it."""
@@ -248,6 +249,22 @@ def _plain(row: SelectorRow) -> dict[str, Any]:
         "identities": list(row.identities),
         "labels": labels,
     }
+
+
+def users_of(policies: Iterable[KubeObject]) -> dict[FQDNSelector, list[KubeObject]]:
+    """The policies that use each ``toFQDNs`` selector."""
+    users: dict[FQDNSelector, list[KubeObject]] = {}
+    for policy in policies:
+        specs = [policy.spec, *mappings(policy.raw, "specs")]
+        used = {
+            FQDNSelector(str(f.get("matchName") or ""), str(f.get("matchPattern") or ""))
+            for spec in specs
+            for rule in mappings(spec, "egress")
+            for f in mappings(rule, "toFQDNs")
+        }
+        for selector in used:
+            users.setdefault(selector, []).append(policy)
+    return users
 
 
 def _policy_labels(policy: KubeObject) -> list[Label]:

@@ -57,8 +57,8 @@ def selectors(path: Path) -> tuple[list[SelectorRow], Version]:
     rows: list[SelectorRow] = []
     version = LATEST
     for line in _lines(path):
-        if line[0] == "selectors" and len(line) == 2 and isinstance(line[1], list):
-            rows = [_row(item) for item in line[1] if isinstance(item, dict)]
+        if line[0] == "selector" and len(line) == 2 and isinstance(line[1], dict):
+            rows.append(_row(line[1]))
         elif line[0] == "proxy" and len(line) == 2:
             try:
                 version = Version.parse(str(mapping(line[1]).get("version")))

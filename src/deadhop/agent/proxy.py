@@ -200,6 +200,20 @@ class Proxy:
         self._asked[endpoint] = asked
         return asked <= self.rate_limit
 
+    def takes(self, endpoint: int) -> bool:
+        """Take a place among the outstanding queries at once; False where :meth:`begin` has to decide."""
+        limit = self.core.options.concurrency_limit
+        mine = self._by_endpoint.get(endpoint, 0)
+        if (
+            self.outstanding >= OUTSTANDING
+            or mine >= OUTSTANDING_OF_ENDPOINT
+            or 0 < limit <= self.outstanding
+        ):
+            return False
+        self.outstanding += 1
+        self._by_endpoint[endpoint] = mine + 1
+        return True
+
     def begin(self, endpoint: int, data: bytes, go: Callable[[], None], refuse: Release) -> None:
         """Take a place among the outstanding queries and ``go``, now or within the grace period; else ``refuse``."""
         mine = self._by_endpoint.get(endpoint, 0)

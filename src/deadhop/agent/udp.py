@@ -92,6 +92,9 @@ class UdpProxy:
         if isinstance(judged, Refusal):
             self._reply(judged.reply, server, client)
             return
+        if self.proxy.takes(judged.endpoint.id):
+            self._forward(judged, data, client)
+            return
         self.proxy.begin(
             judged.endpoint.id,
             data,

@@ -89,6 +89,7 @@ class NameManager:
         self.recent: list[DNSCache] = []
         self._metadata: dict[str, dict[str, frozenset[str]]] = {}
         self._identities: dict[frozenset[str], int] = {}
+        self._label_sets: dict[frozenset[str], frozenset[str]] = {}
         self._users: dict[FQDNSelector, int] = {}
 
     def register(self, selector: FQDNSelector) -> None:
@@ -123,6 +124,7 @@ class NameManager:
 
     def _relabel(self, name: str, ips: Iterable[str]) -> bool:
         labels = self.index.labels(name)
+        labels = self._label_sets.setdefault(labels, labels)  # many names, few sets
         for ip in ips:
             if labels:
                 self._metadata.setdefault(ip, {})[name] = labels
