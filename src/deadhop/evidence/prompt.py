@@ -38,12 +38,14 @@ _STRONG = (
     re.compile(r"^\s*\[[\w.@:~ /-]+\]\s?[~\w/]*\s?[$#]\s?(?P<cmd>\S.*)$"),
     re.compile(r"^\s*~[\w/.-]*\s?[$#»❯➜▶>]+\s*(?P<cmd>\S.*)$"),
     re.compile(r"^\s*~?:?/[\w/.-]*\s?[$#]\s+(?P<cmd>\S.*)$"),
+    re.compile(r"^\s*(?P<host>[a-zA-Z][\w.-]*):[~/][\w/.~-]*\s?[$#]\s*(?P<cmd>\S.*)$"),
 )
 _WEAK = (
     re.compile(r"^\s*(?:[$❯➜»▶λ]+|%)\s*(?P<cmd>\S.*)$"),
     re.compile(r"^\s*(?:[\w.-]+)?[#>]\s*(?P<cmd>\S.*)$"),
     re.compile(r"^\s*~[\w/.-]*\s+(?P<cmd>[\w-]+(?:\s.*)?)$"),
     re.compile(r"^\s*~?:?[\w/.~-]*[#$]\s*(?P<cmd>\S.*)$"),
+    re.compile(r"^\s*[a-zA-Z][\w.-]* [#$] (?P<cmd>\S.*)$"),
 )
 #: An arrow between a command and what came of it: a note, and no shell's syntax.
 _OUTCOME = re.compile(r"[\w\]/.'\"]\s+(?:-+>|=+>|→)\s*[\w\"'<{\[(]")

@@ -22,6 +22,9 @@ _SENT = re.compile(r"^> (?P<name>[\w-]+): ?(?P<value>.*)$")
 _STATUS = re.compile(r"^(?:<\s*)?\s*HTTP/(?P<v>[\d.]+) (?P<status>\d{3})(?: (?P<text>.*))?$")
 _HEADER = re.compile(r"^(?:<\s*|\s{2,})?(?P<name>[A-Za-z][\w-]*):\s?(?P<value>.*)$")
 _ERROR = re.compile(r"^(?:\*\s*)?curl: \((?P<code>\d+)\)\s*(?P<text>.*)$")
+_FAILED = re.compile(
+    r"^\* (?P<text>(?:Recv|Send|SSL_\w+|OpenSSL SSL_\w+|connect to .*)\b.*(?:fail|reset|refused|timed out|route to host).*)$"
+)
 _EXIT = re.compile(r"^command terminated with (?:non-zero )?exit code:? ?(?:.* )?(?P<code>\d+)\s*$")
 _WGET_ERROR = re.compile(r"^wget: (?P<text>.*)$")
 _INFO = re.compile(r"^[*{}] |^\* |^[{}] \[|^\s*% Total|^\s*\d+\s+\d+\s+\d+|^  0\s")
@@ -185,7 +188,11 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
                 headers.append(pair)
             styles.add(style)
         elif _INFO.match(line) or line in (">", "<", "*"):
-            pass
+            if match := _FAILED.match(line):
+                error_text = error_text or match["text"]
+                error = error or next(
+                    (name for words, name in _WORDS if words.lower() in error_text.lower()), ""
+                )
         elif record := body_record(line, lines.source(i)):
             records.append(record)
             body.append(line)

@@ -39,7 +39,7 @@ _OF_TARGET = {
     "NOTRACK": "raw", "CT": "raw", "TCPMSS": "mangle", "TPROXY": "mangle", "CONNMARK": "mangle", "REJECT": "filter", "DROP": "filter",
 }  # fmt: skip
 _START = re.compile(
-    r"^\s*(?:\[\d+:\d+\] )?(?:ip6?tables\S* .*)?-[APIN] [A-Z][\w:.-]+|^\s*\*(?:nat|filter|mangle|raw|security)\s*$|^\s*Chain \S+ \(|^\s*(?:num\s+)?(?:pkts\s+bytes\s+)?target\s+prot\s+opt\s|"
+    r"^\s*(?:\[\d+:\d+\] )?(?:ip6?tables\S* .*)?-[APIN] [A-Z][\w:.-]+|^\s*\*(?:nat|filter|mangle|raw|security)\s*$|^:[\w.-]+ (?:ACCEPT|DROP|-) \[\d+:\d+\]\s*$|^\s*Chain \S+ \(|^\s*(?:num\s+)?(?:pkts\s+bytes\s+)?target\s+prot\s+opt\s|"
     r"^\s*(?:\d+\s+)?(?:\d+[KMGT]?\s+\d+[KMGT]?\s+)?[A-Z][\w:.-]+\s+!?(?:all|tcp|udp|icmp|\d{1,3})\s+(?:--|-f|!f)\s"
 )
 

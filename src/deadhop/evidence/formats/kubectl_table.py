@@ -14,6 +14,7 @@ from deadhop.model.observed.kube import (
     Event,
     KubeObject,
     Namespace,
+    PeerAuthentication,
     Pod,
     Secret,
     Service,
@@ -69,7 +70,7 @@ _NOT_FOUND = re.compile(
 )
 
 
-def _asked_kind(context: Context) -> str:
+def asked_kind(context: Context) -> str:
     """The kind that ``kubectl get KIND`` asked for; empty where the command is not shown."""
     argv = context.command.argv if context.command else ()
     if "get" not in argv:
@@ -82,10 +83,10 @@ def _absent(lines: Lines, i: int, context: Context) -> list[Record]:
     line = lines.text[i].strip()
     if match := _NOT_FOUND.match(line):
         kind = _KIND_OF.get(match["kind"], match["kind"].capitalize())
-        return [Absent(source=lines.source(i), where=context.where, kind=kind, name=match["name"], namespace=_namespace(context))]  # fmt: skip
-    kind = _asked_kind(context)
+        return [Absent(source=lines.source(i), where=context.where, kind=kind, name=match["name"], namespace=asked_namespace(context))]  # fmt: skip
+    kind = asked_kind(context)
     if kind and (match := _NOTHING.match(line)):
-        namespace = match["ns"] or _namespace(context)
+        namespace = match["ns"] or asked_namespace(context)
         return [Absent(source=lines.source(i), where=context.where, kind=kind, namespace=namespace)]
     return []
 
@@ -95,7 +96,7 @@ def _labels(cells: dict[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple((k, v) for k, _eq, v in (pair.partition("=") for pair in shown.split(",") if "=" in pair))
 
 
-def _namespace(context: Context) -> str:
+def asked_namespace(context: Context) -> str:
     argv = context.command.argv if context.command else ()
     for i, word in enumerate(argv[:-1]):
         if word in ("-n", "--namespace"):
@@ -109,8 +110,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     if absent := _absent(lines, i, context):
         return i + 1, absent
     records: list[Record] = []
-    namespace = _namespace(context)
-    asked = _asked_kind(context)
+    namespace = asked_namespace(context)
+    asked = asked_kind(context)
     columns: list[tuple[str, int]] = []
     if _HEADER.match(text[i]):
         columns = _columns(text[i])
@@ -194,6 +195,11 @@ def _row(
         if kind == "Resource" and any(k == "kubernetes.io/metadata.name" for k, _v in labels):
             kind = "Namespace"
         # A row shows no manifest: kinds whose causes read the manifest stay plain objects.
+        if kind == "PeerAuthentication" and cells.get("MODE"):
+            raw = {"spec": {"mtls": {"mode": cells["MODE"]}}}
+            return PeerAuthentication(
+                source=source, kind=kind, name=name, namespace=cells.get("NAMESPACE", namespace), raw=raw
+            )
         made = Namespace if kind == "Namespace" else KubeObject
         return made(
             source=source,

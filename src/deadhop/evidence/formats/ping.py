@@ -25,7 +25,7 @@ _NOTE = re.compile(
     re.I,
 )
 _START = re.compile(
-    r"^PING |^ping6?: |^\s*(?:[$#] )?ping6? .*\b(works?|ok|succeeds?|passes|fails?|lost|loss|times? out|no reply)\b|^\d+ bytes from|packets transmitted"
+    r"^PING |^--- \S+ ping6? statistics|^ping6?: |^\s*(?:[$#] )?ping6? .*\b(works?|ok|succeeds?|passes|fails?|lost|loss|times? out|no reply)\b|^\d+ bytes from|packets transmitted"
 )
 
 
