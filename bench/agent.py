@@ -14,7 +14,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -117,7 +116,7 @@ class Bench:
 
 def bare_forwarder(listen: str, port: int) -> None:
     """Receives, gives an id of its own, forwards, gives the id back: what any forwarder has to do."""
-    loop = Loop(lambda error: None)
+    loop = Loop(print)
     down = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     down.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)
     down.bind((listen, port))

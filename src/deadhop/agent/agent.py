@@ -205,6 +205,7 @@ class Agent:
     def _replace(self, nft: Nft) -> None:
         self._plan, self._elements = self.core.plan, self.core.arrange(time.time())
         nft.run(self._table(nft))
+        self.core.sets.applied(self.core.sets.batch)
 
     def set_failed(self, error: str) -> None:
         """nftables refused a change: the table and our idea of it may differ, so it is made anew."""
@@ -215,8 +216,10 @@ class Agent:
     def replace_table(self) -> None:
         """Replace the table without a gap, behind the changes that are under way."""
         self._plan, self._elements = self.core.plan, self.core.arrange(time.time())
+        batch = self.core.sets.batch
 
         def done(error: str) -> None:
+            self.core.sets.applied(batch)
             self.trouble = f"the rules cannot be set: {error}" if error else ""
             if error:
                 log(self.trouble, "error")

@@ -35,6 +35,12 @@ class LearnedSets:
         self._renewing: dict[tuple[str, str], float] = {}
         self._flying: dict[tuple[str, str], int] = {}
         self._batch = 0
+        self._replacing = 0
+
+    @property
+    def batch(self) -> int:
+        """The number of the last transaction."""
+        return self._batch
 
     @property
     def elements(self) -> int:
@@ -45,7 +51,12 @@ class LearnedSets:
         return ip in self._held.get(name + ("_6" if ":" in ip else "_4"), ())
 
     def arrange(self, plan: Layout, foreign: Iterable[str], now: float) -> dict[str, dict[str, float]]:
-        """Take another layout; returns every element it should hold with the seconds left."""
+        """Take another layout; returns every element it should hold with the seconds left.
+
+        Until :meth:`applied` is told of :attr:`batch`, every answer waits for the table that has them.
+        """
+        self._batch += 1
+        self._replacing = self._batch
         self._foreign = frozenset(foreign)
         by_label: dict[str, list[str]] = {}
         for group in plan.sets:
@@ -106,7 +117,8 @@ class LearnedSets:
                     self._adding[place, ip] = deadline
                     new = True
                     continue
-                new = new or (place, ip) in self._adding or (place, ip) in self._flying
+                known_there = (place, ip) not in self._adding and (place, ip) not in self._flying
+                new = new or not known_there or self._replacing > 0
                 if held + RENEW_BEFORE < deadline:
                     self._held[place][ip] = deadline
                     self._renewing[place, ip] = deadline
@@ -122,6 +134,8 @@ class LearnedSets:
 
     def applied(self, batch: int) -> None:
         """The transactions up to ``batch`` are in force."""
+        if batch >= self._replacing:
+            self._replacing = 0
         if self._flying:
             self._flying = {key: number for key, number in self._flying.items() if number > batch}
 

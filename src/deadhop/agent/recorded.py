@@ -18,6 +18,7 @@ from deadhop.agent.endpoints import Endpoint, EndpointSpec
 from deadhop.agent.ranges import LAST, Range
 from deadhop.evidence.format import Context, Lines
 from deadhop.evidence.formats import coredns_log
+from deadhop.fqdn.admission import AnyPeer
 from deadhop.fqdn.clock import from_rfc3339
 from deadhop.fqdn.flows import Flow, FlowEndpoint, decode_line
 from deadhop.fqdn.names import fqdn
@@ -213,8 +214,10 @@ def world_of(
     """The world to replay, and what the policies say of each endpoint."""
     endpoints = list(recording.endpoints.values())
     compiled, servers = compile_all(endpoints, policies)
+    # A server's own log does not say its address: it is taken for the one that the DNS rules mean.
+    any_server = not any(query.server for query in recording.queries)
     return World(
-        policies={name: _policy(one) for name, one in compiled.items()},
+        policies={name: _policy(one, any_server=any_server) for name, one in compiled.items()},
         queries=tuple(recording.queries),
         connects=tuple(recording.connects),
         version=version,
@@ -233,8 +236,11 @@ def denied_by_rule(compiled: Compiled | None, connect: Connect) -> bool:
     )
 
 
-def _policy(compiled: Compiled) -> EgressPolicy:
+def _policy(compiled: Compiled, *, any_server: bool) -> EgressPolicy:
     """The core's policy with the static rules as CIDRs."""
+    dns = compiled.policy.dns
+    if any_server:
+        dns = tuple(msgspec.structs.replace(allow, peer=AnyPeer()) for allow in dns)
     cidrs = tuple(
         CIDRAllow(cidr=cidr, ports=_specs(reach))
         for reach in compiled.allows
@@ -242,7 +248,7 @@ def _policy(compiled: Compiled) -> EgressPolicy:
         for span in reach.of(version)
         for cidr in _cidrs(span, version)
     )
-    return msgspec.structs.replace(compiled.policy, enforced=compiled.enforced, cidrs=cidrs)
+    return msgspec.structs.replace(compiled.policy, enforced=compiled.enforced, dns=dns, cidrs=cidrs)
 
 
 def _specs(reach: Reach) -> tuple[PortSpec, ...]:

@@ -107,10 +107,10 @@ def replay(
         sys.stdout.write("\n")
     else:
         _print(found, asked)
-    answers = {item["allowed"] for item in found} | {
-        True for q in asked if not found and q["outcome"] != "rejected"
-    }
-    if False in answers or (not found and any(q["outcome"] == "rejected" for q in asked)):
+    answers = {item["allowed"] for item in found}
+    if not found:
+        answers = {q["outcome"] in ("forwarded", "unseen") for q in asked}
+    if False in answers:
         return 1
     return 3 if None in answers or not answers else 0
 
