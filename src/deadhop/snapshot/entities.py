@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from deadhop.model.observed.policy import CiliumIdentity, Flow, FlowEnd
+from deadhop.model.observed.policy import CiliumEvent, CiliumIdentity, Flow, FlowEnd
 
 #: Reserved identities by number, as text.
 RESERVED = {
@@ -77,4 +77,17 @@ def denied_peers(flows: Iterable[Flow]) -> list[tuple[str, FlowEnd, list[Flow]]]
         direction, peer = ("ingress", flow.src) if ingress else ("egress", flow.dst)
         key = (direction, peer.name or peer.ip, flow.dst.name, flow.dst.port)
         found.setdefault(key, (direction, peer, []))[2].append(flow)
+    return list(found.values())
+
+
+def denied_events(events: Iterable[CiliumEvent]) -> list[tuple[str, FlowEnd, list[CiliumEvent]]]:
+    """The same of the monitor's drops: a node as source means ingress."""
+    found: dict[tuple[str, str, str, int | None], tuple[str, FlowEnd, list[CiliumEvent]]] = {}
+    for event in events:
+        if event.verdict != "DROPPED" or "olicy denied" not in event.reason or not event.src:
+            continue
+        source = FlowEnd(ip=event.src, port=event.sport, identity=event.src_identity)
+        target = FlowEnd(ip=event.dst, port=event.dport, identity=event.dst_identity)
+        direction, peer = ("ingress", source) if is_node(source) else ("egress", target)
+        found.setdefault((direction, peer.ip, event.dst, event.dport), (direction, peer, []))[2].append(event)
     return list(found.values())

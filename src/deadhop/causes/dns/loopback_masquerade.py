@@ -28,6 +28,7 @@ from deadhop.hops.dns.upstreams import kind
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
 from deadhop.model.netfilter import ConntrackEntry, IptablesRule, IptablesTable
 from deadhop.model.observed.dns import DnsLookup, DnsServerError
+from deadhop.model.observed.firewall import FirewallRule
 from deadhop.model.observed.http import DialFailure
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.packets import CapturedPacket
@@ -37,6 +38,7 @@ SLUG = "loopback-masquerade-breaks-stub-resolver"
 
 def check(view: View) -> Iterator[Hypothesis]:
     tables = [t for t in view.of(IptablesTable) if any(_masquerades(r) for r in t.rules)]
+    rules = [r for r in view.of(FirewallRule) if r.verdict in ("masquerade", "snat") and r.src.startswith("127.") and r.out_dev in ("", "lo")]  # fmt: skip
     changed = [
         p
         for p in view.of(CapturedPacket)
@@ -64,16 +66,18 @@ def check(view: View) -> Iterator[Hypothesis]:
         for t in tables
         if any(_masquerades(r) and r.option("-o", "--out-interface") == "lo" for r in t.rules)
     ]
-    if not arrived and not on_lo and not (tables and lost):
+    if not arrived and not on_lo and not ((tables or rules) and lost):
         return
-    rule = next((" ".join(r.args) for t in tables for r in t.rules if _masquerades(r)), "")
+    rule = next(
+        (" ".join(r.args) for t in tables for r in t.rules if _masquerades(r)), rules[0].text if rules else ""
+    )
     yield Hypothesis(
         subject="the node's stub resolver",
         title="Queries to the node's stub resolver are masqueraded and arrive with a source that it refuses.",
         checks=(
-            shown("a query to a loopback address has a source that is no loopback address, or loopback sources are masqueraded", [*arrived, *tables], weight=1.4, required=True, decide="tcpdump -ni lo udp port 53"),
+            shown("a query to a loopback address has a source that is no loopback address, or loopback sources are masqueraded", [*arrived, *tables, *rules], weight=1.4, required=True, decide="tcpdump -ni lo udp port 53"),
             shown("the stub gets packets from such a source", arrived, weight=1.0, decide="tcpdump -ni lo udp port 53"),
-            shown(f"a rule masquerades sources in 127.0.0.0/8{': ' + rule if rule else ''}", tables, weight=1.2, decide="iptables-save -t nat | grep -n MASQUERADE"),
+            shown(f"a rule masquerades sources in 127.0.0.0/8{': ' + rule if rule else ''}", [*tables, *rules], weight=1.2, decide="iptables-save -t nat | grep -n MASQUERADE"),
             shown("lookups through the stub fail", lost, weight=0.6, decide="resolvectl query example.org"),
         ),
         explains=("the node cannot resolve names any more, image pulls included", "a query straight to the upstream works"),
@@ -102,7 +106,16 @@ CAUSE = Cause(
     slug=SLUG,
     family="dns",
     title="Loopback traffic is masqueraded, so the node's stub resolver refuses the queries.",
-    inputs=(IptablesTable, CapturedPacket, ConntrackEntry, Message, DialFailure, DnsLookup, DnsServerError),
+    inputs=(
+        IptablesTable,
+        FirewallRule,
+        CapturedPacket,
+        ConntrackEntry,
+        Message,
+        DialFailure,
+        DnsLookup,
+        DnsServerError,
+    ),
     rivals=(
         "loopback-upstream-inherited-from-host",
         "dns-forward-loop-stub-resolver",

@@ -63,13 +63,22 @@ def check(view: View) -> Iterator[Hypothesis]:
         for k in view.of(DnsLookup)
         if k.status == "NOERROR" and k.qname.count(".") > 1 and not in_cluster(k.qname)
     ]
-    if not told and not (long and short):
+    pods = [r for r in view.of(ResolvConf) if any(in_cluster(s) for s in r.search)]
+    cut = [
+        r
+        for r in pods
+        for host in view.of(ResolvConf)
+        if host not in pods and len(host.search) > 1
+        and r.search[-1] in host.search and set(host.search[: host.search.index(r.search[-1]) + 1]) <= set(r.search)
+        and host.search[-1] not in r.search
+    ]  # fmt: skip
+    if not told and not (long and short) and not cut:
         return
     yield Hypothesis(
         subject="the pods' search list",
         title="The combined search list is too long, and its last domains are cut off.",
         checks=(
-            judged("search domains were omitted, or stand behind the limit", True if told or (long and short) else None, [*told, *(long if short else [])], weight=2.0 if told else 1.2, required=True, decide="kubectl describe pod POD | grep DNSConfigForming"),
+            judged("search domains were omitted, or stand behind the limit", True if told or (long and short) or cut else None, [*told, *(long if short else []), *cut], weight=2.0 if told or cut else 1.2, required=True, decide="kubectl describe pod POD | grep DNSConfigForming"),
             shown("names of a domain that was cut do not resolve", failed, weight=0.8, decide="kubectl exec POD -- getent hosts SHORT-NAME"),
             shown("their full names resolve", full, weight=0.6, decide="kubectl exec POD -- getent hosts FULL-NAME"),
             shown("the host lists that many domains", long, weight=0.4, decide="grep ^search /etc/resolv.conf"),

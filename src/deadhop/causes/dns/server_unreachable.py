@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
-from deadhop.model.observed.dns import DnsLookup, DnsQuery
+from deadhop.model.observed.dns import DnsLookup, DnsQuery, DnsServerError
 from deadhop.model.observed.http import DialFailure
 from deadhop.model.observed.kube import Endpoints, KubeObject, Pod
 from deadhop.model.observed.packets import CapturedPacket, SkbTrace
@@ -84,6 +84,16 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     silent = {r.transport for r in lost if r.status == "TIMEOUT"}
     alike = lost if {"tcp"} < silent and not answered else []
+    # The DNS server's own upstream, and the same address asked from elsewhere: both in vain.
+    errors = [
+        e for e in view.of(DnsServerError) if e.error in ("timeout", "refused", "unreachable") and e.upstream
+    ]
+    direct = [
+        r
+        for r in lost
+        if r.server and any(e.upstream.rpartition(":")[0].strip("[]") == r.server for e in errors)
+    ]
+    both: list[Record] = [*direct, *errors] if direct and not answered else []
     denied = [f for f in view.of(Flow) if f.denied and f.dst.port == 53]
     if not (lost or dials or empty or down or refused or answered or delivered):
         return
@@ -102,7 +112,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             judged("lookups get no answer at all", True if lost or dials or refused else None, [*lost, *dials, *refused], weight=0.8, required=True),
             judged("nothing is answered or delivered", False if answered or delivered else None, (answered or delivered)[:4], weight=1.0, required=bool(answered or delivered)),
             judged("the queries are not denied by policy", False if denied else None, denied, weight=1.0, required=bool(denied)),
-            shown("the DNS service has no ready endpoint, nothing listens there, or every transport fails alike", [*empty, *down, *refused, *alike], weight=2.2 if empty or down or refused else 1.2, required=True, decide="kubectl -n kube-system get pods,endpointslices -l k8s-app=kube-dns -o wide"),
+            shown("the DNS service has no ready endpoint, nothing listens there, or every transport fails alike", [*empty, *down, *refused, *alike, *both], weight=2.2 if empty or down or refused else 1.2, required=True, decide="kubectl -n kube-system get pods,endpointslices -l k8s-app=kube-dns -o wide"),
         ),
         explains=("every name fails alike, small answers included",),
         fixes=(Fix(title="Bring the DNS servers back", artifact="kubectl -n kube-system rollout status deployment/coredns\nkubectl -n kube-system logs -l k8s-app=kube-dns --tail=50\n"),),
@@ -114,7 +124,18 @@ CAUSE = Cause(
     slug=SLUG,
     family="dns",
     title="No DNS server runs, is ready or listens at the address that clients ask.",
-    inputs=(DnsLookup, DnsQuery, DialFailure, Endpoints, KubeObject, Pod, CapturedPacket, SkbTrace, Flow),
+    inputs=(
+        DnsLookup,
+        DnsQuery,
+        DnsServerError,
+        DialFailure,
+        Endpoints,
+        KubeObject,
+        Pod,
+        CapturedPacket,
+        SkbTrace,
+        Flow,
+    ),
     needs=(DnsLookup, DnsQuery, DialFailure, CapturedPacket, SkbTrace, Flow),
     rivals=(
         "egress-policy-missing-dns-allow",

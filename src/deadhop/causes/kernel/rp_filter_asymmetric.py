@@ -28,9 +28,11 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.cni import device
 from deadhop.model.net import Address, Route, Rule, Sysctl
 from deadhop.model.observed.kernel import Counter, MartianSource
+from deadhop.model.observed.message import Message
 from deadhop.model.observed.node import RouteGet
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.snapshot import node
+from deadhop.snapshot.said import said
 
 SLUG = "rp-filter-drops-asymmetric-pod-reply"
 
@@ -62,7 +64,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         own = [m for m in martians if m.dev == dev]
         effective = max((s.value for d, s in settings.items() if d in ("all", dev)), default="")
         strict = [s for d, s in settings.items() if d in ("all", dev) and s.value == "1"]
-        other: list[RouteGet] | list[Route] = [
+        asked = [m for m in said(view.of(Message), "reverse-path") if m.field("iif") == dev]
+        other: list[RouteGet] | list[Route] | list[Message] = [*asked] or [
             g
             for g in view.of(RouteGet)
             if g.dev and g.dev != dev and (not own or any(g.dst == m.src for m in own))
@@ -71,7 +74,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         if strict and counted and not other:
             ways = _ways_back(view, dev, strict[-1].where, arrived)
             other, arrived = ways, arrived if ways else []
-        if not own and not (strict and other and arrived) and not (counted and other):
+        if not own and not (strict and other and (arrived or asked)) and not (counted and other):
             continue
         yield Hypothesis(
             subject=f"device {dev}",
@@ -111,6 +114,7 @@ CAUSE = Cause(
     family="kernel",
     title="Reverse-path filtering drops a pod flow whose reverse route names another device.",
     inputs=(
+        Message,
         MartianSource,
         Sysctl,
         Counter,

@@ -60,7 +60,8 @@ def check(view: View) -> Iterator[Hypothesis]:
     lost += [
         e
         for e in view.of(HttpExchange)
-        if e.port == 443 and (e.error == "tls" or (e.status == 404 and "envoy" in e.header("server").lower()))
+        if e.port in (443, None)
+        and (e.error == "tls" or (e.status == 404 and "envoy" in e.header("server").lower()))
     ]
     lost += said(view.of(Message), "answer-is-not-tls")
     if not (named or listeners):
@@ -70,7 +71,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         subject=first,
         title=f"{first} declares port 443 as HTTP: every sidecar parses traffic to any address on 443 as HTTP.",
         checks=(
-            shown("a Service's port 443 has an HTTP-type name, or the proxy has an HTTP listener on 0.0.0.0:443", [*named, *listeners], weight=1.8, required=True, decide="kubectl get svc -A -o json | jq -r '.items[]|select(.spec.ports[]?|.port==443 and (.name//\"\"|test(\"^(http|grpc|http2)(-|$)\")))|.metadata.namespace+\"/\"+.metadata.name'"),
+            shown("a Service's port 443 has an HTTP-type name, or the proxy has an HTTP listener on 0.0.0.0:443", [*named, *listeners], weight=2.1 if listeners else 1.8, required=True, decide="kubectl get svc -A -o json | jq -r '.items[]|select(.spec.ports[]?|.port==443 and (.name//\"\"|test(\"^(http|grpc|http2)(-|$)\")))|.metadata.namespace+\"/\"+.metadata.name'"),
             shown("outside hosts on 443 answer 404 or a protocol error from the local proxy", lost, weight=1.1, decide="istioctl proxy-config listeners POD --port 443"),
         ),
         explains=("TLS to any outside host fails mesh-wide since that Service exists",),

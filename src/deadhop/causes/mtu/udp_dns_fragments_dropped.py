@@ -25,10 +25,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.netfilter import IptablesTable
 from deadhop.model.observed.dns import DnsLookup
+from deadhop.model.observed.firewall import FirewallRule
 from deadhop.model.observed.kernel import Counter
 from deadhop.model.observed.packets import CapturedPacket, SkbTrace
 from deadhop.model.observed.policy import CiliumEvent
+from deadhop.model.record import Record
 
 SLUG = "udp-dns-response-fragments-dropped"
 WHOLE = frozenset({"ip_forward", "ip_output", "udp_rcv"})
@@ -44,6 +47,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         for c in view.of(Counter)
         if c.name.lower() in ("ipreasmfails", "reasmfails", "ip.reasmfails") and c.value > 0
     ]
+    ruled: list[Record] = [r for r in view.of(FirewallRule) if r.verdict in ("drop", "reject") and "frag-off" in r.text and r.packets]  # fmt: skip
+    ruled += [t for t in view.of(IptablesTable) for r in t.rules if "-f" in r.args and r.target in ("DROP", "REJECT") and r.packets]  # fmt: skip
     whole = [
         t
         for t in view.of(SkbTrace)
@@ -52,7 +57,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     too_big = [p for p in packets if p.icmp and p.icmp.too_big]
     lost = [r for r in view.of(DnsLookup) if r.status == "TIMEOUT"]
-    if not (fragments or dropped or gaveup or counted or whole or too_big):
+    if not (fragments or dropped or gaveup or counted or whole or too_big or (ruled and lost)):
         return
     dns = [p for p in packets if p.dns or 53 in (p.sport, p.dport)] + [e for e in dropped if e.sport == 53]
     asked = [*dns, *view.of(DnsLookup)]
@@ -61,9 +66,9 @@ def check(view: View) -> Iterator[Hypothesis]:
         subject="the path of large UDP DNS answers",
         title="A large UDP DNS answer travels in fragments, and not all of them arrive.",
         checks=(
-            judged("the answer travels in fragments", True if fragments or dropped or gaveup or counted else (False if whole or too_big else None), [*fragments, *dropped, *gaveup, *counted] or [*whole, *too_big], weight=0.6, required=True),
+            judged("the answer travels in fragments", True if fragments or dropped or gaveup or counted or ruled else (False if whole or too_big else None), [*fragments, *dropped, *gaveup, *counted, *ruled] or [*whole, *too_big], weight=0.6, required=True),
             judged("the packet is not refused whole (fragmentation needed)", False if whole or (too_big and not fragments) else None, [*whole, *too_big], weight=1.0, required=bool(whole)),
-            shown("fragments are dropped, or reassembly gives up", [*dropped, *gaveup, *counted], weight=1.9, required=True, decide="nstat -az | grep -i reasm; cilium-dbg monitor -t drop; tcpdump -nvi any 'ip[6:2] & 0x3fff != 0'"),
+            shown("fragments are dropped, or reassembly gives up", [*dropped, *gaveup, *counted, *ruled], weight=1.9, required=True, decide="nstat -az | grep -i reasm; cilium-dbg monitor -t drop; tcpdump -nvi any 'ip[6:2] & 0x3fff != 0'"),
             shown("lookups time out", lost, weight=0.4),
             judged("what is fragmented is DNS", True if dns else (False if other else None), dns[:2] or other, weight=0.3, required=bool(other)),
         ),
@@ -80,8 +85,8 @@ CAUSE = Cause(
     slug=SLUG,
     family="mtu",
     title="The later fragments of a large UDP DNS answer are dropped.",
-    inputs=(CapturedPacket, CiliumEvent, Counter, SkbTrace, DnsLookup),
-    needs=(CapturedPacket, CiliumEvent, Counter, SkbTrace),
+    inputs=(CapturedPacket, FirewallRule, IptablesTable, CiliumEvent, Counter, SkbTrace, DnsLookup),
+    needs=(CapturedPacket, CiliumEvent, Counter, SkbTrace, FirewallRule, IptablesTable),
     rivals=("path-mtu-drops-df-udp-dns-response", "fragments-reordered-dropped-by-datapath"),
     check=check,
 )

@@ -21,12 +21,12 @@ Cilium pkg/policy/api/entity.go EntityKubeAPIServer; Kubernetes konnectivity (ap
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
 from deadhop.model.observed.kube import CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, KubeObject
-from deadhop.model.observed.policy import Flow, FlowEnd
-from deadhop.snapshot.entities import denied_peers, identities, is_node
+from deadhop.model.observed.policy import CiliumEvent, Flow, FlowEnd
+from deadhop.snapshot.entities import denied_events, denied_peers, identities, is_node
 from deadhop.snapshot.policy_rules import all_rules, entities
 
 SLUG = "kube-apiserver-entity-not-source-identity"
@@ -51,7 +51,11 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     if not allowing:
         return
-    for direction, peer, flows in denied_peers(view.of(Flow)):
+    denied: list[tuple[str, FlowEnd, Sequence[Flow | CiliumEvent]]] = [
+        *denied_peers(view.of(Flow)),
+        *denied_events(view.of(CiliumEvent)),
+    ]
+    for direction, peer, flows in denied:
         if direction != "ingress" or peer.identity in APISERVER or not (is_node(peer) or _agent(peer)):
             continue
         who = peer.name if _agent(peer) else peer.identity
@@ -80,7 +84,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="policy",
     title="The API server reaches the pod under another identity than the rule allows.",
-    inputs=(Flow, CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy),
+    inputs=(Flow, CiliumEvent, CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy),
     needs=(CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy),
     rivals=("hostnetwork-source-not-matched-by-pod-selectors", "cidr-rule-does-not-select-nodes"),
     check=check,

@@ -26,9 +26,10 @@ from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.kube import Pod
-from deadhop.model.observed.policy import CiliumIdentity, Flow
+from deadhop.model.observed.policy import CiliumIdentity, Flow, FqdnCacheEntry
 from deadhop.model.record import Record
 from deadhop.snapshot.entities import NODE, RESERVED, WORLD, prefixes
+from deadhop.snapshot.learned import learned
 
 SLUG = "ipcache-entry-lost-after-agent-restart"
 
@@ -49,6 +50,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         if not special or not last or history[-1][0] not in WORLD:
             continue
         was = special[0][0]
+        taught = [k.record for k in learned(view.of(FqdnCacheEntry), view.of(Flow)) if address in k.addresses]
         lost = [record for _i, record, _d in last]
         yield Hypothesis(
             subject=address,
@@ -56,6 +58,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             checks=(
                 shown("the address had a special identity", [record for _i, record in special][:3], weight=1.2, required=True),
                 shown("later it is world", lost[:3], weight=1.4, required=True, decide=f"cilium-dbg bpf ipcache get {address}"),
+                judged("no DNS answer taught the identity, which would age", False if taught else None, taught[:2], weight=1.0, required=bool(taught)),
                 judged("connections to it are denied", True if any(d for _i, _r, d in last) else None, [r for _i, r, d in last if d][:3], weight=0.8),
                 shown("the agent's pods are shown", agents, weight=0.2, decide="kubectl -n kube-system get pods -l k8s-app=cilium   # restarts and age"),
             ),
@@ -69,7 +72,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="policy",
     title="After an agent restart an address loses its identity and is treated as world.",
-    inputs=(CiliumIdentity, Flow, Pod),
+    inputs=(CiliumIdentity, Flow, FqdnCacheEntry, Pod),
     needs=(CiliumIdentity, Flow),
     rivals=("transient-identity-mismatch-on-agent-restart", "tofqdns-entry-expired", "stale-global-cidr-identity-leaves-ipcache-empty"),
     check=check,

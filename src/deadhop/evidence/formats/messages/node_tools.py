@@ -24,13 +24,6 @@ FORMATS = (
         priority=16,
     ),
     catalogue(
-        "ip-route-get",
-        (
-            entry("reverse-path", r"^RTNETLINK answers: (?P<why>Invalid cross-device link)", "fib_validate_source: EXDEV up to Linux 6.12"),
-        ),
-        priority=16,
-    ),
-    catalogue(
         "init",
         (
             entry("sysctl-missing", r"(?:cannot stat|can't open|can't create|open|stat|cannot (?:create|open)|[Nn]o such file[^/]*) ?'?\"?(?P<path>/proc/sys/[\w/.-]+)['\"]?(?::|,)? ?(?:[Nn]o such file or directory|nonexistent directory)", "procps sysctl, busybox, Go os.PathError"),
