@@ -12,7 +12,6 @@ from pathlib import Path
 
 import msgspec
 
-from deadhop.evidence import safe_yaml
 from deadhop.fqdn.gc import DNS_GC_INTERVAL
 from deadhop.fqdn.options import FLAGS, LATEST, Options, Value, Version, options_for, parse_duration
 
@@ -80,6 +79,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_config(path: Path) -> dict[str, Value]:
     """Flags of a ConfigMap or of a mapping. Raises :class:`ConfigError` with the file and line."""
+    from deadhop.evidence import safe_yaml  # --help does not read files
+
     try:
         value = safe_yaml.load(path.read_text())
     except OSError as error:

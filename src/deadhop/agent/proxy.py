@@ -295,7 +295,6 @@ class Proxy:
             query = data[:2] + b"\1\0\0\1\0\0\0\0\0\0" + allowed.question
             release(self._fail(query, Failure.BAD_RESPONSE, "bad_answers").reply[2:])
             return
-        self.core.node.proxy.used_servers.add(allowed.server[0])
         waits, line = self.core.learn(endpoint.id, details, now)
         if line is not None:
             self.stats.count["learned"] += 1
