@@ -14,6 +14,7 @@ from deadhop.agent.config import ConfigError, read_config, settings_for
 from deadhop.agent.core import Core
 from deadhop.agent.endpoints import Endpoint, parse
 from deadhop.agent.filters import FlowFilter
+from deadhop.agent.flows import FlowLog
 from deadhop.agent.journal import Journal, StateError, read
 from deadhop.agent.offline import cache_rows
 from deadhop.agent.policyfile import parse as parse_policy
@@ -214,3 +215,30 @@ def test_filters() -> None:
     assert not FlowFilter((), (), ["*.com"]).accepts(flow)
     with pytest.raises(ValueError, match="no verdict"):
         FlowFilter((), ["MAYBE"])
+
+
+def test_too_many_addresses_are_not_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deadhop.agent.core.PAIRS_PER_ENDPOINT", 250)
+    monkeypatch.setattr("deadhop.agent.core.NAMES_PER_ENDPOINT", 5)
+    made = core()
+    for number in range(4):
+        ips = [f"198.18.{number}.{n}" for n in range(100)]
+        made.learn(1, answer(f"n{number}.k8s.intra.", *ips), 1000.0)
+    assert made.unlearned == 2
+    for number in range(10, 20):
+        made.learn(1, answer(f"n{number}.k8s.intra.", "198.18.9.9"), 1000.0)
+    assert made.unlearned == 2 + 7
+    assert made.learn(1, answer("n0.k8s.intra.", "198.18.0.1", ttl=90), 1001.0)[1] is not None
+    assert made.unlearned == 9, "a name that is known is prolonged"
+
+
+def test_giant_answers_do_not_stay_as_flows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deadhop.agent.flows.KEPT_ADDRESSES", 1000)
+    made = core()
+    log = FlowLog(made, "node1")
+    for number in range(50):
+        ips = [f"198.18.{number}.{n}" for n in range(200)]
+        log.answer(
+            made.by_ip["10.0.0.5"], ("10.0.0.5", 1), ("1.1.1.1", 53), "UDP", answer("a.k8s.intra.", *ips)
+        )
+    assert len(log.ring) == 5

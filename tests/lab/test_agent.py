@@ -343,8 +343,7 @@ def test_concurrency_limit_and_reject_code() -> None:
     options = ("--dnsproxy-concurrency-limit", "1", "--tofqdns-dns-reject-response-code", "nameError")
     with rig(*options, policy=allow_names("*.k8s.intra", dns=("*.k8s.intra",))) as made:
         answer = made.cluster.ask("a", "evil.com.")
-        assert answer is not None
-        assert answer.rcode == Rcode.NXDOMAIN
+        assert answer is not None and answer.rcode == Rcode.NXDOMAIN  # noqa: PT018
         made.server.handler = lambda query: [] if b"slow" in query else honest(query)
         with made.cluster.lab.inside("b"):
             sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

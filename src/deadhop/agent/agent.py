@@ -277,6 +277,7 @@ class Agent:
 
     def _beat(self) -> None:
         self.beat = time.monotonic()
+        self.stats.count["unlearned"] = self.core.unlearned
         while self.flows.notes:
             log(self.flows.notes.popleft(), "warning")
 

@@ -20,6 +20,7 @@ from deadhop.fqdn.cache import DNSCache, Entry, NameMatch
 from deadhop.fqdn.clock import rfc3339_nano
 from deadhop.fqdn.formats import CacheRow, Label, SelectorRow
 from deadhop.fqdn.gc import DNS_GC_INTERVAL, GCResult, cache_clean, restore
+from deadhop.fqdn.gc import Endpoint as CacheEndpoint
 from deadhop.fqdn.node import Node
 from deadhop.fqdn.options import Options, Version
 from deadhop.fqdn.policy import OPEN
@@ -29,6 +30,8 @@ from deadhop.model.observed.kube import KubeObject, mappings
 NAMES_PER_ENDPOINT = 100_000
 """More names than this of one endpoint are answered and not learned: a client that walks through random names of an
 allowed domain must not fill the node's memory."""
+PAIRS_PER_ENDPOINT = 300_000
+"""The same for (name, address) pairs, against answers with thousands of addresses."""
 
 
 class Prepared(NamedTuple):
@@ -55,6 +58,7 @@ class Core:
         self.policies: tuple[KubeObject, ...] = ()
         self.users: dict[FQDNSelector, list[KubeObject]] = {}
         self.unlearned = 0
+        self._pairs: dict[int, int] = {}
         self._ids: dict[str, int] = {}
         self._identities: dict[tuple[str, ...], int] = {}
 
@@ -107,13 +111,25 @@ class Core:
         if known is None or not details.learned:
             return False, None
         history = known.history
-        if len(history.forward) >= NAMES_PER_ENDPOINT and details.qname not in history.forward:
+        if details.qname not in history.forward and (
+            len(history.forward) >= NAMES_PER_ENDPOINT or self._crowded(known, len(details.ips))
+        ):
             self.unlearned += 1
             return False, None
         self.node.response(endpoint, details, now)
         waits = self.sets.learned(details.qname, details.ips)
         ttl = max(details.ttl, self.options.min_ttl)
         return waits, lookup_line(endpoint, details.qname, now, ttl, details.ips)
+
+    def _crowded(self, known: CacheEndpoint, more: int) -> bool:
+        """Whether an endpoint has too many pairs. They are counted again only when an upper bound is reached."""
+        bound = self._pairs.get(known.id, 0) + more
+        if bound > PAIRS_PER_ENDPOINT:
+            bound = known.history.count()[1] + len(known.zombies) + more
+        if bound > PAIRS_PER_ENDPOINT:
+            return True
+        self._pairs[known.id] = bound
+        return False
 
     def permits(self, endpoint: Endpoint, ip: str, protocol: str, port: int) -> bool:
         """Whether the rules in force let a packet of a connection pass, as the kernel's rules do."""
@@ -136,6 +152,14 @@ class Core:
         result = self.node.dns_gc(now)
         alive = {(e.id, z.ip) for e in self.node.endpoints.values() for z in e.zombies.dump()}
         gone = [gone_line(id, ip, names) for (id, ip), names in before.items() if (id, ip) not in alive]
+        held = {n for e in self.node.endpoints.values() for z in e.zombies.dump() for n in z.names}
+        forgotten = [
+            name
+            for name in result.names
+            if name not in held and not any(name in e.history.forward for e in self.node.endpoints.values())
+        ]
+        if forgotten:
+            gone.append(("forgotten", forgotten))
         return result, self.sets.cleaned(result.names, now), gone
 
     def clean(self, now: float, match: NameMatch | None) -> tuple[list[str], str]:
@@ -184,6 +208,12 @@ class Core:
 
     def _take(self, line: Line, zombies: dict[int, dict[str, dict[str, Any]]]) -> None:
         kind = line[0]
+        if kind == "forgotten":
+            for known in self.node.endpoints.values():
+                for name in line[1]:
+                    for ip in list(known.history.forward.get(str(name), ())):
+                        known.history.drop(str(name), ip)
+            return
         if kind not in ("lookup", "zombie", "gone") or int(line[1]) not in self.node.endpoints:
             return
         if kind == "lookup":

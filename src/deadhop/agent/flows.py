@@ -31,9 +31,13 @@ from deadhop.fqdn.flows import (
 from deadhop.fqdn.node import WORLD_IDENTITY
 
 KEPT = 16_384
+KEPT_ADDRESSES = 250_000
+"""Addresses in the kept flows together: giant answers must not fill the memory."""
 POLICY_DENIED, DENY_LIST = 133, 181
 L3_ONLY, L3_L4 = 1, 2
 Entry = tuple[Any, ...]
+DNS_ENTRY = 7
+"""The length of an entry about DNS; the other kind is a time and finished flows."""
 
 
 class FlowLog:
@@ -42,18 +46,24 @@ class FlowLog:
     def __init__(self, core: Core, node: str) -> None:
         self.core = core
         self.node = node
-        self.ring: deque[Entry] = deque(maxlen=KEPT)
+        self.ring: deque[Entry] = deque()
+        self._addresses = 0
         self.followers: list[Callable[[Entry], None]] = []
         self.notes: deque[str] = deque(maxlen=100)
-        self.seen = 0
 
     def note(self, text: str) -> None:
         """Something that an operator should see in the log."""
         self.notes.append(text)
 
     def _add(self, entry: Entry) -> None:
-        self.seen += 1
-        self.ring.append(entry)
+        ring = self.ring
+        ring.append(entry)
+        if len(entry) == DNS_ENTRY:
+            self._addresses += len(entry[5].ips)
+        while len(ring) > KEPT or self._addresses > KEPT_ADDRESSES:
+            oldest = ring.popleft()
+            if len(oldest) == DNS_ENTRY:
+                self._addresses -= len(oldest[5].ips)
         for follower in self.followers:
             follower(entry)
 
@@ -86,7 +96,7 @@ class FlowLog:
 
     def lines(self, entry: Entry) -> Iterator[FlowLine]:
         """The flows of one entry: a dropped packet has a policy verdict and a drop, as Cilium's has."""
-        if len(entry) == 2:
+        if len(entry) != DNS_ENTRY:
             yield from map(self._line, entry[1])
         else:
             yield self._line(self._of_dns(*entry))

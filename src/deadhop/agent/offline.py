@@ -32,6 +32,9 @@ def cache_rows(path: Path, *, every_node: bool = False) -> list[CacheRow]:
                     if old is None or old.expiration_time < entry.expiration_time:
                         lookups[key] = entry
                     zombies.pop((int(id), ip), None)
+            elif line[0] == "forgotten":
+                gone = set(map(str, line[1]))
+                lookups = {key: entry for key, entry in lookups.items() if key[1] not in gone}
             elif line[0] == "zombie":
                 zombies[int(line[1]), str(line[2])] = tuple(map(str, line[3]))
             elif line[0] == "gone":

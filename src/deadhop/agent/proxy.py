@@ -32,9 +32,9 @@ from deadhop.wire.dns import WireError, address_text, answer_types, read_answer,
 
 RELEARN_AFTER = 1.0
 RENEW_EVERY = 5.0
-MEMO = 20_000
+MEMO = 8_192
 """Entries of each memo; a memo that is full is emptied."""
-MEMO_OCTETS = 2048
+MEMO_OCTETS = 1024
 OUTSTANDING = 32_768
 OUTSTANDING_OF_ENDPOINT = 8_192
 _HEADER = struct.Struct("!6H")

@@ -51,6 +51,9 @@ MEANING: dict[str, str] = {
     "tcp_limited": "TCP connections refused or ended by a limit",
     "update_timeouts": "answers released before the kernel had them (tofqdns-proxy-response-max-delay)",
     "set_errors": "changes that nftables refused",
+    "unlearned": "answers released and not learned because the endpoint has too many names or addresses",
+    "unsent": "answers that could not be sent to the endpoint",
+    "log_overruns": "times that the kernel logged packets faster than they were read",
     "gc_deletions": "names that the DNS GC cleaned",
     "errors": "errors of the agent itself",
 }
