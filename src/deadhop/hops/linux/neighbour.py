@@ -25,11 +25,16 @@ def transmit(walk: Walk, packet: Packet, dst: Dst) -> NoReturn:
     entry = walk.world.neighbours.get((device.name, (version, hop)))
     states = set(entry.state) if entry is not None else set()
     sources = (device.source,) if entry is None else (entry.source, device.source)
-    direct = dst.type in ("broadcast", "multicast") or device.link.link_type in ("none", "ppp")
+    noarp = "NOARP" in (device.link.flags or ())
+    direct = dst.type in ("broadcast", "multicast") or device.link.link_type in ("none", "ppp") or noarp
     if not device.up:
         walk.step(f"device {device.name}", "is down", "__dev_queue_xmit", sources, ok=False)
         walk.drop("QDISC_DROP", "__dev_queue_xmit")
     resolved = direct or bool(states & VALID)
+    own = walk.world.local4 if version == 4 else walk.world.local6
+    if entry is None and hop in own and not direct and not device.loopback:
+        # Only where the local table was not asked: nobody on the wire has this namespace's own address.
+        _unresolved(walk, packet, device.name, text, sources)
     if "FAILED" in states and not resolved:
         _unresolved(walk, packet, device.name, text, sources)
     if not device.carrier and not device.loopback:

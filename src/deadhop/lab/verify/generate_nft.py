@@ -187,6 +187,9 @@ class Rules:
 
     def _rule(self, family: str, hook: str, targets: list[str], has_map: bool) -> str:
         matches = [self._match(family) for _ in range(self.random.choice((0, 1, 1, 1, 2)))]
+        if len(matches) == 2 and matches[0].split()[:2] == matches[1].split()[:2]:
+            # nft 1.0.6 prints two comparisons of one field as one range, "< 100" and "> 500" as "!= 100-500".
+            del matches[1]
         middle = ["counter"] if self.chance(0.2) else []
         return " ".join([*matches, *middle, self._statement(family, hook, targets, has_map)])
 
