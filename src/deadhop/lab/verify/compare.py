@@ -105,10 +105,17 @@ def _attempt(topology: Topology, probe: DropProbe | None, settle: float) -> Resu
             result.unknown += 1
             result.unknowns.append(answer.unknown)
             continue
+        if flow.src.endswith(".255") and not truth.icmp:
+            # An error to such an address may be a broadcast's loopback copy, so the observer does not count it.
+            answer = msgspec.structs.replace(answer, icmp=None, disposition=_untold(answer.disposition))
         what = differs(truth, answer)
         if what:
             result.disagreements.append(Disagreement(flow=flow, truth=truth, answer=answer, what=what))
     return result
+
+
+def _untold(disposition: Disposition) -> Disposition:
+    return Disposition.DROPPED if disposition is Disposition.REJECTED else disposition
 
 
 def _addresses(topology: Topology) -> set[str]:
