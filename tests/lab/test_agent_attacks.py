@@ -151,6 +151,15 @@ def test_addresses_outside_the_answer_section_teach_nothing(attack: Rig) -> None
     assert not attack.cluster.reaches("a", OTHER)
 
 
+def test_the_longest_ttl_and_none(attack: Rig) -> None:
+    for ttl in (0x7FFFFFFF, 0xFFFFFFFF, 0):
+        attack.server.handler = lambda query, ttl=ttl: [reply(query, a_record(query, ttl=ttl))]  # type: ignore[misc]
+        assert addresses(attack.cluster.ask("a", f"t{ttl}.k8s.intra.")) == [IP]
+        assert attack.cluster.connects("a", IP)
+    assert attack.count("set_errors") == 0
+    still_serves(attack)
+
+
 def test_an_error_with_addresses_teaches_nothing(attack: Rig) -> None:
     attack.server.handler = lambda query: [reply(query, a_record(query), rcode=Rcode.NXDOMAIN)]
     attack.cluster.ask("a", NAME)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from deadhop.agent.agent import Agent
 
 SNAPSHOT_STEP = 0.02
+DAY = 86400.0
 
 
 class Jobs:
@@ -34,6 +35,7 @@ class Jobs:
         agent.loop.every(agent.settings.dns_gc_interval, self.dns_gc)
         agent.loop.after(self.interval, self._look)
         agent.loop.every(1.0, self._compact)
+        agent.loop.every(DAY, agent.replace_table)  # leases longer than nft can hold go on
 
     # DNS GC
 

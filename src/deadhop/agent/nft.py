@@ -81,19 +81,18 @@ class CommandNft:
             raise OSError("neither libnftables.so.1 nor the nft program is installed (Debian: nftables)")
         self._program = found
 
-    def _run(self, *arguments: str, feed: str) -> bytes:
-        done = subprocess.run(
-            [self._program, *arguments, "-f", "-"], input=feed.encode(), capture_output=True, check=False
-        )
+    def _run(self, *arguments: str, feed: str = "") -> bytes:
+        command = [self._program, *arguments]
+        done = subprocess.run(command, input=feed.encode(), capture_output=True, check=False)
         if done.returncode:
             raise NftError(_brief(done.stderr.decode(errors="replace")))
         return done.stdout
 
     def run(self, text: str) -> None:
-        self._run(feed=text)
+        self._run("-f", "-", feed=text)
 
     def query(self, text: str) -> list[dict[str, Any]]:
-        return _objects(self._run("-j", feed=text))
+        return _objects(self._run("-j", text))
 
 
 def open_nft() -> Nft:

@@ -22,6 +22,8 @@ from deadhop.fqdn.selectors import FQDNSelector
 TABLE = "deadhop_fqdn"
 MARK, MASK = 0x200, 0xF00
 """Cilium's mark for packets to a proxy, and its mask (``pkg/datapath/linux/linux_defaults``)."""
+LONGEST_LEASE = 20 * 86400
+"""Seconds. nft holds milliseconds in 31 bits, a TTL may be 68 years; the table is made anew each day."""
 LOG_GROUP = 2053
 LOG_RATE = 200
 LOG_DENIED, LOG_DENY_RULE, LOG_L3, LOG_L3_L4 = "denied", "deny-rule", "allowed:L3", "allowed:L3-L4"
@@ -141,8 +143,8 @@ def _learned_set(name: str, kind: str, elements: Mapping[str, Mapping[str, float
 
 
 def lease_text(seconds: float) -> str:
-    """A timeout as nft writes it, in whole seconds upwards."""
-    return f"{max(1, int(seconds + 0.999))}s"
+    """A timeout as nft writes it, in whole seconds upwards, within what it can hold."""
+    return f"{max(1, int(min(seconds, LONGEST_LEASE) + 0.999))}s"
 
 
 def _policy_sets(number: int, policy: Compiled, version: int) -> list[str]:
