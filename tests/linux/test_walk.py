@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from deadhop.hops import linux
@@ -218,3 +219,45 @@ def test_every_reason_is_in_the_table() -> None:
     used = set(re.findall(r'(?:walk\.drop\(|reason=|_SOURCE, RPFILTER = )\s*"([A-Z_0-9]+)"', text))
     assert used
     assert used <= set(REASONS)
+
+
+def test_early_demux_spares_an_open_connection_the_reverse_path_check() -> None:
+    strict = {"net.ipv4.conf.lxc0.rp_filter": 1, "net.ipv4.conf.all.rp_filter": 0}
+    settings = [Sysctl(key=key, value=str(value)) for key, value in strict.items()]
+    ns = node(*settings)
+    waited_for = msgspec.structs.replace(REPLY, demuxed=True)
+    assert walk_packet(ns, REPLY).reason == "IP_RPFILTER"
+    assert walk_packet(ns, waited_for).disposition == "delivered"
+    switched_off = ns.with_sysctl("net.ipv4.ip_early_demux", 0)
+    assert walk_packet(switched_off, waited_for).reason == "IP_RPFILTER"
+
+
+def test_gso_is_compared_by_its_segments() -> None:
+    ns = node(Rule(family=4, priority=100, table="pods"))
+    big = PacketFlow(
+        in_dev="eth0", src="192.168.7.9", dst="10.0.0.63", proto="tcp", sport=1, dport=2, length=9000, df=True
+    )
+    assert walk_packet(ns, big).reason == "PKT_TOO_BIG"
+    assert walk_packet(ns, msgspec.structs.replace(big, gso=1500)).disposition == "forwarded"
+    assert walk_packet(ns, msgspec.structs.replace(big, gso=1501)).reason == "PKT_TOO_BIG"
+
+
+def test_a_full_conntrack_table_leaves_a_new_connection_open_and_spares_a_known_one() -> None:
+    tracking = NftRuleset(
+        tables=(NftTable(family="ip", name="t"),),
+        chains=(NftChain(family="ip", table="t", name="c", type="filter", hook="forward", prio=0, policy="accept"),),
+        rules=(NftRule(family="ip", table="t", chain="c", handle=1, expr=({"match": {"op": "in", "left": {"ct": {"key": "state"}}, "right": "established"}}, {"accept": None})),),
+    )  # fmt: skip
+    full = {"net.netfilter.nf_conntrack_max": 64, "net.netfilter.nf_conntrack_count": 64}
+    ns = node(
+        Rule(family=4, priority=100, table="pods"), *(Sysctl(key=k, value=str(v)) for k, v in full.items())
+    ).with_nft(tracking)
+    packet = PacketFlow(in_dev="eth0", src="192.168.7.9", dst="10.0.0.63", sport=1, dport=2, length=100)
+    answer = walk_packet(ns, packet)
+    assert answer.disposition == "unknown"
+    assert "full conntrack table" in answer.unknown
+    assert {a.reason for a in answer.alternatives} == {"", "NETFILTER_DROP"}
+    assert walk_packet(ns, msgspec.structs.replace(packet, ct_state="established")).disposition == "forwarded"
+    assert (
+        walk_packet(ns.with_sysctl("net.netfilter.nf_conntrack_count", 63), packet).disposition == "forwarded"
+    )

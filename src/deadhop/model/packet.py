@@ -16,7 +16,9 @@ class PacketFlow(msgspec.Struct, frozen=True, kw_only=True):
     ``IP_PMTUDISC_DO``, without it ``IP_PMTUDISC_DONT``. ``tcp_flags`` are names (``["syn"]``, the default) or the
     flag byte. ``icmp_type`` defaults to an echo request. ``ct_state`` is what connection tracking knows of the
     packet's connection (``new``, ``established``, ``related``, ``invalid``, ``untracked``); by default the
-    namespace's conntrack listing decides, else the packet opens a connection.
+    namespace's conntrack listing decides, else the packet opens a connection. ``gso`` is the length in bytes of the
+    IP packets that a GSO packet of ``length`` leaves as, 0 where it is none. ``demuxed`` tells that a connected socket
+    of the namespace waits for the packet: early demux then takes its route from the socket (ip_early_demux).
     """
 
     src: str
@@ -34,6 +36,8 @@ class PacketFlow(msgspec.Struct, frozen=True, kw_only=True):
     icmp_type: int | None = None
     icmp_code: int | None = None
     ct_state: str | None = None
+    gso: int = 0
+    demuxed: bool = False
     id: str = ""
     node: str | None = None
     netns: str | None = None

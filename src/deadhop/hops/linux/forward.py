@@ -32,7 +32,7 @@ def forward4(walk: Walk, packet: Packet, dst: Dst) -> NoReturn:
         walk.drop("IP_INHDR", "ip_forward", ("Ip:InHdrErrors",), told)
     mtu, by = route_mtu4(dst.alias, dst.leg, out)
     sources = (*route_sources(dst.alias), out.source)
-    if packet.df and packet.length > mtu:
+    if packet.df and packet.wire_length > mtu:
         walk.step(by, f"{packet.length} bytes with DF do not fit {mtu}", "ip_forward", sources, ok=False)
         told = icmp.send4(walk, packet, 3, 4, mtu, local=False)
         walk.drop("PKT_TOO_BIG", "ip_forward", ("Ip:FragFails", "Ip:ForwDatagrams"), told)
@@ -40,7 +40,7 @@ def forward4(walk: Walk, packet: Packet, dst: Dst) -> NoReturn:
     packet.oif = out.name
     traverse(walk, packet, "forward")
     traverse(walk, packet, "postrouting")
-    if packet.length > mtu:
+    if packet.wire_length > mtu:
         walk.step(
             by,
             f"{packet.length} bytes leave as fragments of at most {mtu}",
@@ -70,7 +70,7 @@ def forward6(walk: Walk, packet: Packet, device: Device, dst: Dst) -> NoReturn:
     if out.name != device.name:
         _check_source(walk, packet, device)
     mtu, by = route_mtu6(dst.alias, out, forwarding=True)
-    if packet.length > mtu:
+    if packet.wire_length > mtu:
         sources = (*route_sources(dst.alias), out.source)
         walk.step(by, f"{packet.length} bytes do not fit {mtu}", "ip6_forward", sources, ok=False)
         told = icmp.send6(walk, packet, out, 2, 0, mtu)
@@ -80,7 +80,7 @@ def forward6(walk: Walk, packet: Packet, device: Device, dst: Dst) -> NoReturn:
     traverse(walk, packet, "forward")
     traverse(walk, packet, "postrouting")
     own, by = route_mtu6(dst.alias, out, forwarding=False)
-    if packet.length > own:
+    if packet.wire_length > own:
         # ip6_forward asks the device alone; the route's own mtu is met in ip6_fragment, which may not fragment.
         walk.step(
             by, f"{packet.length} bytes do not fit {own}", "ip6_fragment", route_sources(dst.alias), ok=False

@@ -25,6 +25,7 @@ from deadhop.hops.linux.route4 import (
 )
 from deadhop.hops.linux.rules import FlowKey
 from deadhop.hops.linux.source_validation import Verdict, validate_source
+from deadhop.model.protocols import TCP, UDP
 
 IGMP = 2
 IGMP_ALL_HOSTS = 0xE0000001
@@ -58,7 +59,25 @@ def receive(walk: Walk, packet: Packet) -> NoReturn:
         packet.iif = device.vrf
     if packet.route is not None:
         local_deliver(walk, packet, device)
+    early_demux(walk, packet, device)
     route_input(walk, packet, device)
+
+
+def early_demux(walk: Walk, packet: Packet, device: Device) -> None:
+    """ip_rcv_finish_core, ip6_rcv_finish_core: a packet for a connected socket takes the route that the socket keeps,
+    so that neither routing nor reverse-path filtering looks at it."""
+    if not packet.demuxed or packet.proto not in (TCP, UDP):
+        return
+    own = "net.ipv4.tcp_early_demux" if packet.proto == TCP else "net.ipv4.udp_early_demux"
+    if not walk.world.sysctl("net.ipv4.ip_early_demux", 1) or not walk.world.sysctl(own, 1):
+        return
+    walk.step(
+        "early demux",
+        "a connected socket waits for it: no route look-up, no reverse-path check",
+        "ip_rcv_finish_core",
+    )
+    packet.route = Dst("local", walk.world.loopback())
+    local_deliver(walk, packet, device)
 
 
 def local_deliver(walk: Walk, packet: Packet, device: Device) -> NoReturn:

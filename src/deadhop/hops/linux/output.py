@@ -46,7 +46,7 @@ def send(walk: Walk, packet: Packet) -> None:
         route_sources(dst.alias),
     )
     mtu, limit = _mtu(dst, packet, dst.device)
-    if packet.df and packet.length > mtu:
+    if packet.df and packet.wire_length > mtu:
         walk.step(
             limit,
             f"{packet.length} bytes with DF do not fit {mtu}",
@@ -117,7 +117,7 @@ def emit(walk: Walk, packet: Packet) -> None:
     if device.loopback:
         return
     mtu, limit = _mtu(dst, packet, device)
-    if packet.length > mtu:
+    if packet.wire_length > mtu:
         if packet.df:
             walk.step(
                 limit,

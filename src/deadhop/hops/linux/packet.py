@@ -25,7 +25,7 @@ class Packet:
     """
 
     __slots__ = (
-        "conn", "ct", "ct_mark", "df", "dport", "dst", "error", "frag", "icmp_code", "icmp_type", "iif", "length",
+        "conn", "ct", "ct_mark", "demuxed", "df", "dport", "dst", "error", "frag", "gso", "icmp_code", "icmp_type", "iif", "length",
         "mark", "more", "oif", "proto", "reply", "route", "sport", "src", "tcp_flags", "tos", "ttl", "version",
         "whole",
     )  # fmt: skip
@@ -74,6 +74,8 @@ class Packet:
         self.frag = False
         self.more = False
         self.whole = 0
+        self.gso = 0
+        self.demuxed = False
         self.error = False
 
     def fragment(self, mtu: int) -> Packet:
@@ -88,6 +90,11 @@ class Packet:
         """ip_defrag: the datagram is whole again."""
         if self.more:
             self.length, self.more = self.whole, False
+
+    @property
+    def wire_length(self) -> int:
+        """What an MTU is compared with: a GSO packet's segments (skb_gso_validate_network_len), else the packet."""
+        return self.gso or self.length
 
     @property
     def has_ports(self) -> bool:
@@ -161,6 +168,7 @@ def from_flow(flow: PacketFlow) -> Packet:
         mark=flow.mark,
         iif=flow.in_dev,
     )
+    packet.gso, packet.demuxed = flow.gso, flow.demuxed
     if proto == TCP:
         packet.tcp_flags = _flags(
             tuple(flow.tcp_flags) if isinstance(flow.tcp_flags, list) else flow.tcp_flags

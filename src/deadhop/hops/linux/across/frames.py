@@ -75,7 +75,12 @@ def _cross(wiring: Wiring, walk: Walk, crossing: Crossing, packet: Packet) -> No
     device = wiring.device(crossing.port)
     if crossing.bridge is not None:
         _bridge_netfilter(wiring, walk, crossing.bridge, packet)
-    if crossing.limit is not None and packet.length > crossing.limit and device is not None:
+    if (
+        crossing.limit is not None
+        and not packet.gso
+        and packet.length > crossing.limit
+        and device is not None
+    ):
         text = f"{packet.length} bytes do not fit {device.mtu}: the frame is dropped without an ICMP error"
         walk.step(
             f"device {crossing.port} mtu {device.mtu}", text, crossing.function, (device.source,), ok=False

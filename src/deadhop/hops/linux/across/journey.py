@@ -166,7 +166,7 @@ class _Trip:
                 raise Unknown(f"{tunnels.OPAQUE[device.kind]} {dev}")
             later = (
                 packet.fragment(device.mtu)
-                if device.mtu and packet.length > device.mtu and not packet.df
+                if device.mtu and packet.wire_length > device.mtu and not packet.df
                 else None
             )
             if tunnels.is_tunnel(device):
@@ -223,7 +223,7 @@ class _Trip:
         """What skb_scrub_packet leaves of a packet that changes its namespace: no mark, no connection, no route."""
         packet.iif, packet.oif, packet.mark = port.dev, None, 0
         packet.route, packet.conn, packet.ct, packet.ct_mark, packet.reply = None, None, None, 0, False
-        packet.error = False
+        packet.error = packet.demuxed = False
         return port
 
     def _note(self, netns: str, came: str | None, walk: Walk) -> None:

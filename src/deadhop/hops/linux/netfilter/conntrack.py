@@ -86,7 +86,21 @@ def track(walk: Walk, packet: Packet, known: Known) -> None:
         return
     packet.ct = "new" if _opens(packet) else "invalid"
     if packet.ct == "new":
+        _room(walk)
         packet.conn = Connection(own, _inverse(own))
+
+
+def _room(walk: Walk) -> None:
+    """__nf_conntrack_alloc: a full table drops what opens a connection, unless early_drop finds one to give up."""
+    limit = walk.world.sysctl("net.netfilter.nf_conntrack_max", 0)
+    count = walk.world.sysctl("net.netfilter.nf_conntrack_count", 0)
+    if not limit or count < limit:
+        return
+    found = walk.world.ns.sysctls["net.netfilter.nf_conntrack_count"]
+    text = f"{count} of {limit} connections: full"
+    walk.step("conntrack table", text, "__nf_conntrack_alloc", (found.source,), ok=None)
+    if not walk.uncertain("whether early_drop finds a connection to give up in a full conntrack table"):
+        walk.drop("NETFILTER_DROP", "nf_hook_slow", ("nf_conntrack drop", "nf_conntrack early_drop"))
 
 
 def _inverse(end: Tuple) -> Tuple:
