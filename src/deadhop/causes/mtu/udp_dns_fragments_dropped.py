@@ -70,7 +70,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             judged("the packet is not refused whole (fragmentation needed)", False if whole or (too_big and not fragments) else None, [*whole, *too_big], weight=1.0, required=bool(whole)),
             shown("fragments are dropped, or reassembly gives up", [*dropped, *gaveup, *counted, *ruled], weight=1.9, required=True, decide="nstat -az | grep -i reasm; cilium-dbg monitor -t drop; tcpdump -nvi any 'ip[6:2] & 0x3fff != 0'"),
             shown("lookups time out", lost, weight=0.4),
-            judged("what is fragmented is DNS", True if dns else (False if other else None), dns[:2] or other, weight=0.3, required=bool(other)),
+            judged("what is fragmented is DNS, or lookups are in question", True if asked else (False if other else None), asked[:2] or other, weight=0.3, required=True, decide="tcpdump -nvi any 'udp port 53 or ip[6:2] & 0x1fff != 0'"),
         ),
         explains=("names with few records resolve, names with many do not",),
         fixes=(
