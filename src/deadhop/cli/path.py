@@ -189,7 +189,9 @@ class _Walker:
 
 
 def _text(answer: dict[str, Any]) -> Iterator[str]:
-    end = f"{answer['id']}: {answer['disposition']}" + (f" in {answer['netns']}" if answer.get("netns") else "")
+    end = f"{answer['id']}: {answer['disposition']}" + (
+        f" in {answer['netns']}" if answer.get("netns") else ""
+    )
     out = answer["out_dev"]
     if out:
         end += f" out of {out} via {answer['next_hop']}"
