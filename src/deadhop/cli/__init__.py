@@ -21,10 +21,12 @@ COMMANDS: dict[str, str] = {
     "drops": "Watch the packets that the running kernel drops.",
     "ktrace": "Trace packets through the kernel's functions, or compare two traces.",
     "fqdn": "Egress policy by DNS names for network namespaces.",
+    "dns": "DNS tools: check servers, keep a cache warm, serve a zone with faults, read query logs.",
     "observe": "Flows of the agent or of recordings, as hubble observe shows them.",
     "lab": "Faults made real in network namespaces; the model against the running kernel.",
     "collect": "Write evidence of this node and its pods.",
-    "mesh": "Check the mesh model against the real Envoy.",
+    "gateway": "A reverse proxy that gets Host right, and the check of any proxy's routes.",
+    "mesh": "What breaks under STRICT or REGISTRY_ONLY; the mesh model against the real Envoy.",
     "completion": "Print a completion script for your shell.",
     "version": "Print the version.",
 }
