@@ -104,6 +104,11 @@ def _callers(view: View) -> Iterator[tuple[Record, str, int]]:
     for dial in view.of(DialFailure):
         if dial.port and dial.error in ("refused", "timeout"):
             yield dial, dial.host or dial.ip, dial.port
+    for line in view.of(EnvoyAccess):
+        # What the application dialled, as its sidecar saw it; a connection that failed, not one that was cut.
+        address, _, dialled = (line.downstream_local or line.upstream_host).rpartition(":")
+        if "UF" in line.flags and is_ip(address) and dialled.isdigit():
+            yield line, address, int(dialled)
     for route in view.of(HTTPRoute):
         for rule in mappings(route.spec, "rules"):
             for backend in mappings(rule, "backendRefs"):
