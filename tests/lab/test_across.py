@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.linux.across_flows import answered, asked
-from tests.linux.test_across import WORLDS, wiring
 
 from deadhop.evidence.topology import loads
 from deadhop.lab import scenarios
 from deadhop.lab.verify import unavailable
+from linux.across_flows import answered, asked
+from linux.test_across import WORLDS, wiring
 
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "available")]
 SHIPPED = [scenarios.FOLDER / f"{name}.yaml" for name in ("vxlan-small-underlay", "mtu-df", "icmp-blocked")]

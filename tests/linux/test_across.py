@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.linux.across_flows import answered, asked
 
 from deadhop.evidence.namespace.folders import folders
 from deadhop.evidence.topology import loads
 from deadhop.hops.linux.across import Wiring, walk_across
 from deadhop.model.trace import Disposition
+from linux.across_flows import answered, asked
 
 WORLDS = sorted((Path(__file__).parent / "across").glob("*.yaml"))
 

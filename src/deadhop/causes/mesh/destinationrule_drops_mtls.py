@@ -78,7 +78,7 @@ def _hypothesis(view: View, rule: DestinationRule, mode: str, answers: list[Any]
         title=f"{rule.ref} for {host} {says}: the client's sidecar sends plain text to a server that demands mutual TLS.",
         checks=(
             Check(text=f"{rule.ref} {says}", holds=True, weight=1.2 if mode else 0.6, required=True, records=(rule,)),
-            judged("a proxy answers 503 for a closed or failed connection", True if broken or codes else (False if other else None), broken or codes or other, weight=0.9, required=True, decide="kubectl logs CALLER-POD -c istio-proxy --tail=50"),
+            judged("a proxy answers 503 for a closed or failed connection", True if broken or codes else (False if other else None), broken or codes or other, weight=0.9, required=not (mode and demands) or bool(other and not (broken or codes)), decide="kubectl logs CALLER-POD -c istio-proxy --tail=50"),
             shown("the server demands mutual TLS", [*demands, *refused, *installed], weight=1.0, decide="kubectl get peerauthentication -A -o yaml"),
             shown("the same call was served before the rule", served, weight=0.9),
             judged("the request went to the Service's own cluster", False if passthrough else None, passthrough, weight=1.0, required=bool(passthrough), decide="kubectl logs CALLER-POD -c istio-proxy --tail=50   # the cluster: outbound|… or PassthroughCluster"),

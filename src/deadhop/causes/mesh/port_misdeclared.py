@@ -62,6 +62,9 @@ def check(view: View) -> Iterator[Hypothesis]:
     grpc: list[Record] = [
         a for a in view.of(EnvoyAccess) if a.flags & {"UPE"} or "protocol_error" in a.details
     ]
+    # An HTTP/2 connection begins with PRI *; a listener that expects HTTP/1.1 reads it as a method.
+    preface = [a for a in view.of(EnvoyAccess) if a.method == "PRI" and "DPE" in a.flags]
+    grpc += preface
     grpc += said(view.of(Message), "grpc-no-status", "grpc-bad-content-type", "frame-too-large")
     grpc += [r for r in view.of(LocalReply) if r.reset_reason in ("protocol error",)]
     wrong: list[tuple[Service, str, float]] = []
@@ -105,7 +108,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         checks=(
             shown(why or "istioctl analyze reports the port's name", [service] if service else analyzed, weight=weight or 2.0, required=True, decide="kubectl get svc SERVICE -o yaml   # ports[].name, appProtocol; istioctl analyze"),
             shown("istioctl analyze reports the port's name", analyzed if service else [], weight=0.6),
-            shown("the proxy breaks the stream", grpc, weight=0.6),
+            shown("the proxy breaks the stream", grpc, weight=1.0 if preface else 0.6),
         ),
         explains=("the same calls work without a sidecar", "HTTP routing rules have no effect on a port that is not HTTP"),
         fixes=(Fix(title="Name the port after its protocol", artifact="ports:\n- name: grpc-api   # protocol first: http, http2, grpc, https, tls, tcp, mongo, mysql, redis\n  port: PORT\n  appProtocol: grpc\n"),),

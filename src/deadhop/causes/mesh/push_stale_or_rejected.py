@@ -72,6 +72,8 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     waiting = [m for m in said(view.of(Message), "proxy-not-ready", "xds-timeout") if m not in rejected]
     unknown = said(view.of(Message), "xds-unknown-field")
+    newest = max((_minor(s.version) for s in synced), default=0)
+    older = [s for s in stale if 0 < _minor(s.version) < newest - 1]
     shown_ = [*stale, *rejected, *counted, *unsent]
     if not shown_ and not (waiting and synced):
         return
@@ -82,12 +84,19 @@ def check(view: View) -> Iterator[Hypothesis]:
             shown("an update was rejected, or the sync status says stale", shown_, weight=2.0, required=True, decide="istioctl proxy-status; kubectl logs POD -c istio-proxy | grep rejected"),
             shown("other proxies are in sync", synced, weight=0.4),
             shown("the proxy waits for configuration", waiting, weight=0.5),
+            judged("the stale proxies are not several releases behind the others", False if stale and len(older) == len(stale) else None, older, weight=1.0),
             judged("the proxy knows every field of the update", False if unknown else None, unknown, weight=0.9),
         ),
         explains=("other proxies with the same objects behave differently", "a restart changes the outcome without any object changing"),
         fixes=(Fix(title="Find what the proxy rejects", artifact="kubectl logs POD -c istio-proxy | grep -E 'rejected|Error adding'   # the object that it names\nistioctl proxy-status POD   # the difference\nkubectl -n istio-system logs deploy/istiod | grep -E 'ACK ERROR|NACK'\n"),),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _minor(version: str) -> int:
+    """The minor number of ``1.20.3``; 0 where there is none."""
+    parts = version.lstrip("v").split(".")
+    return int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0
 
 
 CAUSE = Cause(

@@ -7,6 +7,7 @@ from typing import Any
 
 from deadhop.evidence.fields import integer, is_ip
 from deadhop.evidence.format import Context, LineFormat, Lines
+from deadhop.evidence.formats.kubectl_table import asked_namespace
 from deadhop.model.observed.kube import Endpoints, Pod, Service, ServicePort
 from deadhop.model.record import Record
 
@@ -104,4 +105,27 @@ def _service(common: dict[str, Any], fields: dict[str, list[str]], first: dict[s
     return records
 
 
-FORMAT = LineFormat("kubectl-describe", re.compile(r"^Name:\s{2,}\S"), _read, priority=28)
+def _read_piece(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    """A Service of which ``grep`` left the ports: its name is that of the command."""
+    start, fields = i, dict[str, list[str]]()
+    while i < len(lines.text) and (match := _PIECE.match(lines.text[i])):
+        fields.setdefault(match["key"], []).append(match["value"].strip())
+        i += 1
+    if "TargetPort" not in fields or "Port" not in fields:
+        return start, []
+    argv = context.command.argv if context.command else ()
+    asked = "describe" in argv and {"svc", "service", "services"} & set(argv)
+    name = next((w for w in reversed(argv) if not w.startswith("-")), "") if asked else ""
+    common = {
+        "source": lines.source(start, i - 1), "where": context.where, "name": name, "namespace": asked_namespace(context),
+    }  # fmt: skip
+    return i, _service(common, fields, {key: values[0] for key, values in fields.items()})
+
+
+_PIECE = re.compile(
+    r"^(?P<key>Type|IP|Port|TargetPort|NodePort|Endpoints|Selector|Session Affinity|External Traffic Policy):\s+(?P<value>\S.*)$"
+)
+FORMATS = (
+    LineFormat("kubectl-describe", re.compile(r"^Name:\s{2,}\S"), _read, priority=28),
+    LineFormat("kubectl-describe-piece", _PIECE, _read_piece, priority=29),
+)

@@ -64,6 +64,15 @@ _KINDS = {
     "AuthorizationPolicy": "ap authorizationpolicy authorizationpolicies", "Endpoints": "ep endpoints",
 }  # fmt: skip
 _KIND_OF = {word: kind for kind, words in _KINDS.items() for word in words.split()}
+#: Kinds whose printer columns no other kind has (additionalPrinterColumns of the Istio CRDs, printers of networking/v1).
+_BY_COLUMNS = {
+    frozenset({"NAME", "MODE"}): "PeerAuthentication",
+    frozenset({"NAME", "GATEWAYS", "HOSTS"}): "VirtualService",
+    frozenset({"NAME", "HOST"}): "DestinationRule",
+    frozenset({"NAME", "POD-SELECTOR"}): "NetworkPolicy",
+    frozenset({"NAME", "ACTION"}): "AuthorizationPolicy",
+    frozenset({"NAME", "HOSTS", "LOCATION", "RESOLUTION"}): "ServiceEntry",
+}
 _NOTHING = re.compile(r"^No resources found(?: in (?P<ns>\S+?) namespace)?\.?$")
 _NOT_FOUND = re.compile(
     r"^Error from server \(NotFound\): (?P<kind>[a-z]+)(?:\.[\w.]+)? \"(?P<name>[^\"]+)\" not found"
@@ -192,6 +201,8 @@ def _row(
             )
         shown, _, name = cells["NAME"].rpartition("/")
         kind = "Node" if "ROLES" in names else _KIND_OF.get(shown.partition(".")[0], asked or "Resource")
+        if kind == "Resource":
+            kind = _BY_COLUMNS.get(frozenset(names - {"NAMESPACE", "AGE", "LABELS"}), kind)
         if kind == "Resource" and any(k == "kubernetes.io/metadata.name" for k, _v in labels):
             kind = "Namespace"
         # A row shows no manifest: kinds whose causes read the manifest stay plain objects.
