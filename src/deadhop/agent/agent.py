@@ -8,6 +8,7 @@ dropped, everything else of the endpoints as before.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -23,7 +24,7 @@ from deadhop.agent.core import Core, Prepared
 from deadhop.agent.endpoints import Endpoint, EndpointSpec
 from deadhop.agent.flows import FlowLog
 from deadhop.agent.handlers import handlers
-from deadhop.agent.jobs import Jobs
+from deadhop.agent.jobs import Jobs, tidy
 from deadhop.agent.journal import Journal, read
 from deadhop.agent.loop import Loop
 from deadhop.agent.nft import Nft, NftError, open_nft
@@ -299,6 +300,9 @@ class Agent:
         """Serve until SIGTERM or SIGINT, then leave the rules and the state behind."""
         local = [e.name for e in self.core.endpoints if e.local]
         log(f"ready: {len(local)} endpoints, {len(self.core.policies)} policies, proxy port {self.port}")
+        gc.collect()
+        gc.disable()
+        tidy()
         try:
             self.loop.run()
         finally:

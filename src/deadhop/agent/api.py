@@ -116,7 +116,8 @@ class Client:
             self._fd = -1
             self._api.clients.discard(self)
             if self.closed is not None:
-                self.closed()
+                told, self.closed = self.closed, None
+                told()
 
 
 class Api:

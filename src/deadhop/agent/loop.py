@@ -2,7 +2,8 @@
 
 A round is everything that was ready at once. What must happen before answers leave (writing the journal) and what
 pays to do in bulk (changes to kernel sets) runs once at the end of a round. asyncio's loop does the same through a
-handle and a scheduled call for each event; docs/agent.md has the measurement.
+handle and a scheduled call for each event and is as fast where readers take datagrams in batches (docs/agent.md); it
+has no end of a round.
 """
 
 from __future__ import annotations

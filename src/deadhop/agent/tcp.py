@@ -37,11 +37,10 @@ class _Pending(NamedTuple):
 class _Stream:
     """One end of a connection: what waits to be written, and messages out of what is read."""
 
-    def __init__(self, proxy: Proxy, sock: socket.socket, session: _Session) -> None:
+    def __init__(self, proxy: Proxy, sock: socket.socket) -> None:
         self.loop = proxy.loop
         self.sock = sock
         self.fd = sock.fileno()
-        self.session = session
         self.framer = Framer()
         self.unsent = bytearray()
         self.open = True
@@ -85,7 +84,7 @@ class _Session:
         self.client = client
         self.server = server
         self.place = f"{server[0]} {server[1]}".encode()
-        self.down = _Stream(owner.proxy, sock, self)
+        self.down = _Stream(owner.proxy, sock)
         self.up: _Stream | None = None
         self.connected = False
         self.pending: dict[bytes, _Pending] = {}
@@ -158,7 +157,7 @@ class _Session:
         owner = self.owner
         source = self.client[0] if owner.transparent else None
         sock = upstream(source, self.server, tcp=True, linger=owner.linger)
-        self.up = _Stream(self.proxy, sock, self)
+        self.up = _Stream(self.proxy, sock)
         self.connected = False
         self.proxy.loop.add(self.up.fd, self._from_server, READ | WRITE)
 

@@ -106,10 +106,13 @@ class Node:
         for (port, protocol), rules in merged.items():
             self.proxy.update_allowed(id, port, protocol, rules)
         self._policies[id] = policy
-        for selector in policy.selectors:
-            self.names.register(selector)
-        for selector in old.selectors:
-            self.names.unregister(selector)
+        before, after = dict.fromkeys(old.selectors), dict.fromkeys(policy.selectors)
+        for selector in after:
+            if selector not in before:
+                self.names.register(selector)
+        for selector in before:
+            if selector not in after:
+                self.names.unregister(selector)
 
     @staticmethod
     def _dns_by_port(
