@@ -44,12 +44,16 @@ def missing() -> str:
 
 
 def coredns() -> str:
-    """A CoreDNS binary, empty where there is none."""
-    return (
-        os.environ.get("DEADHOP_COREDNS")
-        or shutil.which("coredns")
-        or ("/tmp/gobin/coredns" if os.access("/tmp/gobin/coredns", os.X_OK) else "")
+    """A CoreDNS binary (``DEADHOP_COREDNS``, the path, or where ``go install`` puts it), empty where there is none."""
+    named = os.environ.get("DEADHOP_COREDNS") or shutil.which("coredns")
+    if named:
+        return named
+    places = (
+        os.environ.get("GOBIN"),
+        os.path.join(os.environ.get("GOPATH") or os.path.expanduser("~/go"), "bin"),
     )
+    candidates = (os.path.join(place, "coredns") for place in places if place)
+    return next((path for path in candidates if os.access(path, os.X_OK)), "")
 
 
 class Cluster:
