@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +29,8 @@ DRESSES: dict[str, Dress] = {
     "docker compose logs": each("app-1  | "),
 }
 FOLDER = Path(__file__).parent.parent / "scenarios"
+DRESSES["Docker's json-file"] = lambda row: json.dumps({"log": row + "\n", "stream": "stdout", "time": "2024-03-01T10:00:00Z"}) if row.strip() else row  # fmt: skip
+DRESSES["journalctl -o json"] = lambda row: json.dumps({"__REALTIME_TIMESTAMP": "1", "_HOSTNAME": "n", "MESSAGE": row}) if row.strip() else row  # fmt: skip
 SAMPLE = [case for path in sorted(FOLDER.rglob("*.md")) for case in cases(path) if case.fires][::9]
 
 

@@ -1,4 +1,4 @@
-"""What the way into a ticket puts before each line: colours, quote marks, log collectors' prefixes, indentation.
+"""What the way into a ticket puts around each line: colours, quote marks, log collectors' prefixes and JSON, indentation.
 
 A prefix is taken off where a run of lines has it, so that a single line that begins like one is left alone. Lines stay
 lines: numbers in sources hold, and a report quotes them as they stand in the evidence.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
+
+import msgspec
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][AB0]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 #: A request line behind ``>`` is curl's, and not somebody's quote.
@@ -42,11 +44,37 @@ _PREFIXES = (
 )  # fmt: skip
 
 
+class _Wrapped(msgspec.Struct):
+    """A log line inside JSON: Docker's json-file and Fluent Bit's ``log``, the journal's ``MESSAGE``."""
+
+    log: str | None = None
+    message: str | None = msgspec.field(default=None, name="MESSAGE")
+    stream: str | None = None
+    realtime: str | None = msgspec.field(default=None, name="__REALTIME_TIMESTAMP")
+
+
+_WRAPPED = msgspec.json.Decoder(_Wrapped)
+
+
+def _unwrapped(row: str) -> str:
+    if not row.startswith("{") or ('"log"' not in row and '"MESSAGE"' not in row):
+        return row
+    try:
+        found = _WRAPPED.decode(row)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return row
+    text = found.log if found.log is not None and found.stream else found.message if found.realtime else None
+    return row if text is None else text.replace("\r", "").strip("\n").replace("\n", " ")
+
+
 def undecorated(rows: list[str]) -> list[str]:
     """The same number of lines, without what stands before each of a run of them."""
     text = "\n".join(rows)
     if "\x1b" in text:
         rows = [_COLOUR.sub("", row) for row in rows]
+        text = "\n".join(rows)
+    if '"log"' in text or '"MESSAGE"' in text:
+        rows = [_unwrapped(row) for row in rows]
         text = "\n".join(rows)
     for prefix in _PREFIXES:
         if prefix.hint(text):
