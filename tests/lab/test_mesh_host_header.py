@@ -11,6 +11,7 @@ import pytest
 from deadhop import causes
 from deadhop.diagnose.engine import diagnose
 from deadhop.evidence.read import read
+from deadhop.gateway.check import check_routes
 from deadhop.lab import scenarios
 from deadhop.lab.verify import unavailable
 from deadhop.model.finding import Diagnosis
@@ -42,3 +43,12 @@ def test_a_forwarded_host_a_rewritten_one_and_a_wrong_port(tmp_path: Path) -> No
     text = (tmp_path / "preserve" / "portal.log").read_text()
     assert '["Host","portal.corp.example.com:8080"]' in text
     assert "s3cr3t" not in text
+
+    # What `gateway check` foretells from the objects is what the real Envoys did.
+    for run, status, flag in (("preserve", 503, "UC"), ("default", 200, ""), ("wrong-port", 503, "UF")):
+        folder = tmp_path / run
+        [told] = check_routes([str(folder / "gateway.yaml")], [str(folder / "objects.yaml")], "ops/portal-0")
+        real = (folder / "portal-istio-proxy.log").read_text()
+        assert f'" {status} {flag or "-"} ' in real
+        assert (told["status"], told["flags"]) == (status, [flag] if flag else [])
+        assert f" {told['cluster']} " in real
