@@ -65,7 +65,7 @@ def test_what_is_learned_survives(tmp_path: Path) -> None:
     assert rows(again) == {(row.source, row.fqdn, ip) for row in cache_rows(tmp_path) for ip in row.ips}
     held = again.arrange(1010.0)["p0_f0_4"]
     assert len(held) == 50
-    assert held["198.18.0.49"] == pytest.approx(1049 + 30 + 90 - 1010)
+    assert held["198.18.0.49"] == pytest.approx(1049 + 30 + 180 - 1010)
 
 
 def test_what_is_gone_does_not_come_back(tmp_path: Path) -> None:
@@ -130,19 +130,22 @@ def test_a_lookup_is_renewed_and_cleaned_in_the_kernel_too() -> None:
     new, _ = made.learn(1, answer("a.k8s.intra.", "198.18.0.1"), 1000.0)
     assert new
     text, batch = made.sets.additions(1000.0)
-    assert text == "add element inet deadhop_fqdn p0_f0_4 { 198.18.0.1 timeout 120s }\n"
+    assert text == "add element inet deadhop_fqdn p0_f0_4 { 198.18.0.1 timeout 210s }\n"
     again, _ = made.learn(1, answer("a.k8s.intra.", "198.18.0.1"), 1000.0)
     assert again, "a second answer waits for the transaction of the first"
     made.sets.applied(batch)
     assert not made.learn(1, answer("a.k8s.intra.", "198.18.0.1"), 1001.0)[0]
-    assert made.sets.renewals(1001.0) == ""
-    made.learn(1, answer("a.k8s.intra.", "198.18.0.1"), 1020.0)
-    assert made.sets.renewals(1020.0).splitlines() == [
-        "add element inet deadhop_fqdn p0_f0_4 { 198.18.0.1 timeout 120s }",
+    assert made.sets.renewals(1001.0, 64) == ""
+    made.learn(1, answer("a.k8s.intra.", "198.18.0.1"), 1070.0)
+    assert made.sets.renewals(1070.0, 64).splitlines() == [
         "delete element inet deadhop_fqdn p0_f0_4 { 198.18.0.1 }",
-        "add element inet deadhop_fqdn p0_f0_4 { 198.18.0.1 timeout 120s }",
+        "add element inet deadhop_fqdn p0_f0_4 { 198.18.0.1 timeout 210s }",
     ]
-    names, change = made.clean(1030.0, None)
+    made.learn(1, answer("a.k8s.intra.", "198.18.0.1"), 1270.0)
+    assert made.sets.renewals(1275.0, 64).startswith("add element"), (
+        "the lease may be over: first it is added"
+    )
+    names, change = made.clean(1280.0, None)
     assert names == ["a.k8s.intra."]
     assert "delete element inet deadhop_fqdn p0_f0_4 { 198.18.0.1 }" in change
 

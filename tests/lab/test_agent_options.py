@@ -91,7 +91,7 @@ def test_both_ways_to_nftables(make: Callable[[], Nft]) -> None:
         listed = nft.query(f"list set inet {TABLE} p0_f0_4")
         (element,) = next(item["set"] for item in listed if "set" in item)["elem"]
         assert element["elem"]["val"] == IP
-        assert 60 < element["elem"]["timeout"] <= 121
+        assert 60 < element["elem"]["timeout"] <= 211
         with pytest.raises(NftError, match=r"No such file|Could not process"):
             nft.run(f"delete element inet {TABLE} p0_f0_4 {{ 192.0.2.1 }}\n")
         with pytest.raises(NftError, match="syntax error"):

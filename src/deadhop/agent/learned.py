@@ -8,15 +8,27 @@ DNS GC and some slack. The agent removes what the GC drops; the lease ends what 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import NamedTuple
 
 from deadhop.agent.ruleset import TABLE, Layout, lease_text
 from deadhop.fqdn.gc import DNS_GC_INTERVAL
 from deadhop.fqdn.identity import NameManager
 
-SLACK = 30.0
-RENEW_BEFORE = 15.0
-"""Seconds of a lease that may be missing before it is renewed; renewals go out together."""
+SLACK = 120.0
+RENEW_BEFORE = 60.0
+"""Seconds of a lease that may be missing before it is renewed: well within the slack, for a lease that a name asked
+for all the time would otherwise be renewed all the time."""
+CERTAIN = 20.0
+"""Seconds of a lease with which the element is surely still there."""
 _RUN = 512
+
+
+class _Renewal(NamedTuple):
+    """A lease that ends at ``ends`` in the kernel and is to end at ``deadline``."""
+
+    ends: float
+    deadline: float
 
 
 class LearnedSets:
@@ -32,7 +44,7 @@ class LearnedSets:
         self._held: dict[str, dict[str, float]] = {}
         self._ips_of: dict[str, set[str]] = {}
         self._adding: dict[tuple[str, str], float] = {}
-        self._renewing: dict[tuple[str, str], float] = {}
+        self._renewing: dict[tuple[str, str], _Renewal] = {}
         self._flying: dict[tuple[str, str], int] = {}
         self._batch = 0
         self._replacing = 0
@@ -120,9 +132,13 @@ class LearnedSets:
                 known_there = (place, ip) not in self._adding and (place, ip) not in self._flying
                 new = new or not known_there or self._replacing > 0
                 if held + RENEW_BEFORE < deadline:
-                    self._held[place][ip] = deadline
-                    self._renewing[place, ip] = deadline
+                    self._renew(place, ip, held, deadline)
         return new
+
+    def _renew(self, place: str, ip: str, ends: float, deadline: float) -> None:
+        self._held[place][ip] = deadline
+        waiting = self._renewing.get((place, ip))
+        self._renewing[place, ip] = _Renewal(waiting.ends if waiting else ends, deadline)
 
     def additions(self, now: float) -> tuple[str, int]:
         """The transaction for addresses that are new, and its number for :meth:`applied`."""
@@ -139,15 +155,27 @@ class LearnedSets:
         if self._flying:
             self._flying = {key: number for key, number in self._flying.items() if number > batch}
 
-    def renewals(self, now: float) -> str:
-        """The transaction that renews leases. Adding again refreshes a timeout on recent kernels only (6.1 does
-        not), so an element is added, deleted and added in one transaction, which works whether it is there or not."""
-        if not self._renewing:
+    @property
+    def renewing(self) -> int:
+        """How many leases are to be renewed."""
+        return len(self._renewing)
+
+    def renewals(self, now: float, most: int) -> str:
+        """The transaction that renews up to ``most`` leases, the oldest first.
+
+        Adding again refreshes a timeout on recent kernels only (6.1 does not), so an element is deleted and added
+        in one transaction; where it may have run out it is added first, so that there is something to delete.
+        """
+        chosen = dict(islice(self._renewing.items(), most))
+        if not chosen:
             return ""
-        again = _commands("add", self._renewing, now)
-        text = again + _commands("delete", self._renewing, now) + again
-        self._renewing.clear()
-        return text
+        for key in chosen:
+            del self._renewing[key]
+        doubtful = {key: renewal.deadline for key, renewal in chosen.items() if renewal.ends < now + CERTAIN}
+        fresh = {key: renewal.deadline for key, renewal in chosen.items()}
+        return (
+            _commands("add", doubtful, now) + _commands("delete", fresh, now) + _commands("add", fresh, now)
+        )
 
     def cleaned(self, names: Iterable[str], now: float) -> str:
         """The transaction after a GC that touched ``names``: what left the core's cache leaves the kernel."""
@@ -174,9 +202,9 @@ class LearnedSets:
                 current = self._held.setdefault(place, {})
                 if ip not in current:
                     self._adding[place, ip] = deadline
+                    current[ip] = deadline
                 elif current[ip] + RENEW_BEFORE < deadline:
-                    self._renewing[place, ip] = deadline
-                current[ip] = max(deadline, current.get(ip, 0.0))
+                    self._renew(place, ip, current[ip], deadline)
         if not gone:
             return ""
         # An element whose lease has run out is not there any more and cannot be deleted: it is added first.

@@ -31,7 +31,8 @@ from deadhop.wire.build import build_error
 from deadhop.wire.dns import WireError, address_text, answer_types, read_answer, read_question
 
 RELEARN_AFTER = 1.0
-RENEW_EVERY = 5.0
+RENEW_EVERY, RENEWALS = 0.1, 64
+"""Leases are renewed a few at a time: a large transaction would hold back the answers that wait for the kernel."""
 MEMO = 8_192
 """Entries of each memo; a memo that is full is emptied."""
 MEMO_OCTETS = 1024
@@ -371,8 +372,11 @@ class Proxy:
         self.loop.after(self.core.options.proxy_response_max_delay, late)
 
     def _renew(self) -> None:
-        if text := self.core.sets.renewals(time.time()):
-            self.worker.apply(text)
+        sets = self.core.sets
+        if not sets.renewing:
+            return
+        text = sets.renewals(time.time(), max(RENEWALS, sets.renewing // 50))
+        self.worker.apply(text, lambda error: self.set_failed(error) if error else None)
 
 
 def _bare(data: bytes, rcode: int) -> bytes:
