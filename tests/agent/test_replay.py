@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from agent.test_parts import WEB, answer, core
 from deadhop.agent.endpoints import Endpoint, parse
 from deadhop.agent.flows import FlowLog
+from deadhop.agent.journal import Journal
 from deadhop.agent.packets import Packet
 from deadhop.cli import group
 from deadhop.fqdn.answers import MessageDetails
@@ -135,3 +136,21 @@ def test_observe_reads_recordings(recorded: Path) -> None:
 def test_usage(recorded: Path, policy: Path, arguments: tuple[str, ...], said: str) -> None:
     result = run("fqdn", "replay", "--policy", policy, "--queries", recorded, *arguments)
     assert said in str(result.exception)
+
+
+def test_selectors_of_a_state_folder(tmp_path: Path) -> None:
+    """After a snapshot the selectors are there without the agent, with the policies that use them."""
+    journal = Journal(tmp_path)
+    journal.snapshot(core().lines(1053))
+    journal.close()
+    names = json.loads(run("fqdn", "names", "--state", tmp_path).output)
+    assert names["FQDNPolicySelectors"] == [
+        {
+            "regexString": "^[-a-zA-Z0-9_]*[.]k8s[.]intra[.]$",
+            "selectorString": "MatchName: , MatchPattern: *.k8s.intra",
+        }
+    ]
+    text = run("fqdn", "selectors", "--state", tmp_path / "state.jsonl").output.splitlines()
+    assert text[0].split() == ["SELECTOR", "LABELS", "USERS", "IDENTITIES"]
+    assert text[1].split()[-2:] == ["default/names", "1"]
+    assert "no agent at" in str(run("fqdn", "names", "--socket", tmp_path / "none.sock").exception)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -73,6 +74,13 @@ def test_a_cache_to_begin_with(tmp_path: Path) -> None:
     with rig("--tofqdns-pre-cache", str(path)) as made:
         assert made.cluster.connects("a", IP)
         assert not made.cluster.reaches("a", OTHER)
+
+
+def test_interrupted() -> None:
+    with rig() as made:
+        made.cluster.ask("a", NAME)
+        assert made.agent.stop(signal.SIGINT) == 130
+        assert made.cluster.connects("b", IP), "the rules stay"
 
 
 @pytest.mark.parametrize("make", [LibNft, CommandNft])

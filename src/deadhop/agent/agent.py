@@ -63,6 +63,7 @@ class Agent:
         self.flows = FlowLog(self.core, settings.node or socket.gethostname())
         self.beat = time.monotonic()
         self.trouble = ""
+        self.interrupted = False
         self.port = 0
         self._reloading = False
         self._again = False
@@ -121,8 +122,8 @@ class Agent:
         self.loop.every(1.0, self._beat)
         if settings.metrics_port:
             web.serve(self, settings.metrics_port, lambda text: log(text, "warning"))
-        for number in (signal.SIGTERM, signal.SIGINT):
-            self.loop.on_signal(number, self.loop.stop)
+        self.loop.on_signal(signal.SIGTERM, self.loop.stop)
+        self.loop.on_signal(signal.SIGINT, self._interrupt)
         self.loop.on_signal(signal.SIGHUP, self.reload)
 
     def endpoints(self) -> tuple[Endpoint, ...]:
@@ -275,6 +276,10 @@ class Agent:
             self.reload()
 
     # The loop
+
+    def _interrupt(self) -> None:
+        self.interrupted = True
+        self.loop.stop()
 
     def _beat(self) -> None:
         self.beat = time.monotonic()

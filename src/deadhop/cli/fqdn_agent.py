@@ -158,7 +158,7 @@ def agent(
     except (running.StartError, StateError) as error:
         raise click.ClickException(str(error)) from error
     made.run()
-    return 0
+    return 130 if made.interrupted else 0
 
 
 def _needs_linux_and_root() -> None:
