@@ -1,4 +1,4 @@
-"""``deadhop mesh``: the mesh model against the real Envoy."""
+"""``deadhop mesh``: what a change of the mesh breaks, and the model against the real Envoy."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from typing import Any
 import click
 
 from deadhop.cli.lab_verify import end_on_sigterm
+from deadhop.cli.mesh_preflight import preflight
 
 
 @click.group("mesh")
 def command() -> None:
-    """Check the mesh model against the real Envoy, on loopback."""
+    """What breaks when the mesh changes; the mesh model against the real Envoy, on loopback."""
+
+
+command.add_command(preflight)
 
 
 @command.command(

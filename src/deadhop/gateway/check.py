@@ -112,9 +112,8 @@ def _answer(cluster: Cluster, told: Told, source: str | None) -> dict[str, Any]:
     answer = walk_connection(cluster, flow)
     line |= _said(cluster, answer)
     if line["verdict"] in ("breaks", "latent"):
-        own = re.sub(
-            r":(?:\D.*|%d)$" % (443 if told.to.startswith("https:") else 80), "", urlsplit(told.to).netloc
-        )
+        default = 443 if told.to.startswith("https:") else 80
+        own = re.sub(rf":(?:\D.*|{default})$", "", urlsplit(told.to).netloc)
         mended = Told(
             **{**msgspec.structs.asdict(told), "host": own, "endpoints": False, "http_version": "1.1"}
         )
