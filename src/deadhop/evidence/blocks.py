@@ -34,7 +34,7 @@ def yaml_maybe(text: list[str], i: int) -> bool:
     if not _KEY.match(line) or _LOG.match(line):
         return False
     following = text[i + 1] if i + 1 < len(text) else ""
-    return bool(_KEY.match(following) or _ITEM.match(following)) or line.rstrip().endswith("}")
+    return bool(_KEY.match(following) or _ITEM.match(following)) or line.rstrip().endswith(("}", "]"))
 
 
 def yaml_end(text: list[str], i: int) -> int:

@@ -46,7 +46,9 @@ def check(view: View) -> Iterator[Hypothesis]:
             if untracked:
                 seen = True
                 first = rules[untracked[0]]
-                above = [r for r in rules[: untracked[0]] if _accepts(r, first)]
+                called = {r.target for r in rules[: untracked[0]]}
+                inner = [r for r in table.rules if r.chain in called and _accepts(r, first)]
+                above = [r for r in rules[: untracked[0]] if _accepts(r, first)] or inner
                 yield _hypothesis(
                     view, chain, first, [table] if above or not typed else list(typed), bool(above or typed)
                 )

@@ -50,7 +50,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         for m in view.of(Message)
         if m.kind == "endpoint-conntrack-not-deleted" and m.field("proto").upper() in ("UDP", "")
     ]
-    entries = [e for e in view.of(ConntrackEntry) if e.proto == UDP and unreplied(e) and translated(e)]
+    entries = [e for e in view.of(ConntrackEntry) if e.proto == UDP and translated(e) and (unreplied(e) or (live and e.reply[0] not in live))]  # fmt: skip
     stale = [e for e in entries if live and e.reply[0] not in live]
     fresh = [e for e in entries if e.reply[0] in live]
     lost = [
@@ -68,7 +68,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         subject=f"UDP {vip or 'Service'} -> {target or 'a removed backend'}",
         title=f"A UDP conntrack entry for {vip or 'a Service'} still translates to {target or 'a removed backend'}.",
         checks=(
-            judged("an unreplied UDP entry translates a Service address, or the proxy could not delete the entries of a removed backend", not only, only or rows, weight=1.1, required=True, decide=f"conntrack -L -p udp -d {vip or 'SERVICE-IP'}"),
+            judged("a UDP entry translates a Service address (unreplied, or to no endpoint), or the proxy could not delete the entries of a removed backend", not only, only or rows, weight=1.1, required=True, decide=f"conntrack -L -p udp -d {vip or 'SERVICE-IP'}"),
             shown("its target is no endpoint any more", stale, weight=1.6, decide="kubectl get endpointslices -A -o wide"),
             shown("the proxy failed to delete the entries of a removed backend", failed, weight=1.2, decide="kubectl -n kube-system logs -l k8s-app=kube-proxy | grep -i conntrack"),
             shown("the entry's destination is a Service address", [e for e in entries if (e.original[1] in known or looks_like_service(e.original[1], e.original[3])) and e not in fresh], weight=0.5),

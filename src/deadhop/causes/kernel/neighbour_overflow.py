@@ -28,6 +28,8 @@ from deadhop.model.net import Sysctl
 from deadhop.model.observed.kernel import Counter
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.node import Ping
+from deadhop.model.observed.shell import LineCount
+from deadhop.model.record import Record
 from deadhop.snapshot.said import said
 
 SLUG = "neighbour-table-overflow"
@@ -50,14 +52,18 @@ def check(view: View) -> Iterator[Hypothesis]:
     entries = [
         c for c in view.of(Counter) if c.name in ("node_arp_entries", "arp_entries") and c.value >= 1000
     ]
+    entries_: list[Record] = list(entries)
+    for line in view.of(LineCount):
+        if line.program == "ip" and any(int(s.value) <= line.count + 8 for s in limit):
+            entries_.append(line)
     no_buffer = view.where(Ping, lambda p: "No buffer space" in p.text)
-    if not (logged or counted or (limit and (entries or no_buffer))):
+    if not (logged or counted or (limit and (entries_ or no_buffer))):
         return
     yield Hypothesis(
         subject="neighbour table",
         title="The neighbour table is full: the kernel refuses entries for new destinations.",
         checks=(
-            shown("the kernel refuses new entries", logged or counted or [*entries, *no_buffer], weight=2.2, required=True, decide="dmesg | grep -i 'table overflow'"),
+            shown("the kernel refuses new entries", logged or counted or [*entries_, *no_buffer], weight=2.2, required=True, decide="dmesg | grep -i 'table overflow'"),
             shown("the limit is small", limit, weight=0.8, decide="sysctl net.ipv4.neigh.default.gc_thresh3"),
             judged("the connection tracker is not full", False if said(view.of(Message), "nf-conntrack-table-full") else None, said(view.of(Message), "nf-conntrack-table-full"), weight=0.6),
         ),
@@ -76,8 +82,9 @@ CAUSE = Cause(
         Sysctl,
         Counter,
         Ping,
+        LineCount,
     ),
-    needs=(Message,),
+    needs=(Message, LineCount),
     rivals=(
         "conntrack-table-full",
         "udev-rewrites-veth-mac",

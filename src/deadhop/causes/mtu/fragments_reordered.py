@@ -23,9 +23,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.packets import CapturedPacket
-from deadhop.model.observed.policy import CiliumEvent
+from deadhop.model.observed.policy import CiliumEvent, Flow
 from deadhop.model.record import Record
 
 SLUG = "fragments-reordered-dropped-by-datapath"
@@ -54,21 +54,26 @@ def check(view: View) -> Iterator[Hypothesis]:
             if first and not before:
                 early += [packet, first]
     dropped = [e for e in view.of(CiliumEvent) if e.verdict == "DROPPED" and "ragment" in e.reason]
-    if not early:
+    flows = [f for f in view.of(Flow) if f.denied and "ragment not found" in f.event]
+    # Without a capture, the datapath's own word: it met a later fragment before it knew of a first one.
+    alone = [*(e for e in dropped if "not found" in e.reason), *flows] if not packets else []
+    if not early and not alone:
         return
     yield Hypothesis(
         subject="fragments of large datagrams",
         title="Later fragments arrive before the first one, and the datapath cannot attribute them.",
         checks=(
             shown(
-                "a fragment without ports arrives before the first fragment of its datagram",
-                early,
+                "a later fragment comes before the first of its datagram, on the wire or by the datapath's own word",
+                [*early, *dropped, *flows],
                 weight=1.9,
                 required=True,
+                decide="tcpdump -nvi any 'ip[6:2] & 0x3fff != 0'   # which fragment comes first",
             ),
-            shown(
-                "the datapath drops fragments",
-                dropped,
+            judged(
+                "the wire shows it and the datapath drops it",
+                True if early and (dropped or flows) else None,
+                [*dropped, *flows] if early else [],
                 weight=1.3,
                 decide="cilium-dbg monitor -t drop   # fragment not found",
             ),
@@ -88,8 +93,8 @@ CAUSE = Cause(
     slug=SLUG,
     family="mtu",
     title="Fragments that overtake the first one are dropped by the datapath.",
-    inputs=(CapturedPacket, CiliumEvent),
-    needs=(CapturedPacket,),
+    inputs=(CapturedPacket, CiliumEvent, Flow),
+    needs=(CapturedPacket, CiliumEvent, Flow),
     rivals=("udp-dns-response-fragments-dropped",),
     check=check,
 )

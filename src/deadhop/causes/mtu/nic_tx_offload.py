@@ -41,6 +41,14 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     if not offloads:
         return
+    on = [o for o in offloads if o.on and not o.changed]
+    bad = [p for p in view.of(CapturedPacket) if p.bad_checksum and p.proto == "tcp"]
+    tcp = [
+        c
+        for c in view.of(Counter)
+        if c.name.endswith("TcpInCsumErrors") or (c.name.endswith("InCsumErrors") and "Tcp" in c.name)
+    ]
+    arrived = [*bad, *(c for c in tcp if c.value > 0)] if bad and any(c.value > 0 for c in tcp) else []
     switched = [o for o in offloads if o.changed and not o.on]
     labelled = [o for o in offloads if o.note]
     runs = view.of(Throughput)
@@ -55,7 +63,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         subject=offloads[0].dev or "the node's transmit path",
         title="A transmit offload damages large encapsulated packets; the MTU is not at fault.",
         checks=(
-            shown("runs are told apart by a transmit offload that is switched", [*switched, *labelled], weight=1.3, required=True, decide="ethtool -K NIC tx off; then repeat the transfer"),
+            shown("runs are told apart by a transmit offload that is switched, or it is on while wrong checksums arrive", [*switched, *labelled, *(on if arrived else [])], weight=1.3, required=True, decide="ethtool -K NIC tx off; then repeat the transfer"),
             shown("the transfer suffers: damage or heavy retransmission", [*damaged, *retransmits], weight=1.1, required=not switched, decide="nstat -az | grep -i csum; iperf3 -c PEER   # with tx on and off"),
             judged("the wrong checksum is not the tunnel's own outer one", False if vxlan else None, vxlan, weight=1.5, required=bool(vxlan)),
             shown("a tunnel carries the packets", tunnels, weight=0.2),

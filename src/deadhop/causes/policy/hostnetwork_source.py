@@ -24,7 +24,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
-from deadhop.model.observed.kube import CiliumNetworkPolicy, KubeObject, NetworkPolicy, Node, mappings
+from deadhop.model.observed.http import DialFailure
+from deadhop.model.observed.kube import (
+    CiliumNetworkPolicy,
+    KubeObject,
+    NetworkPolicy,
+    Node,
+    Pod,
+    mapping,
+    mappings,
+)
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.policy import Flow
 from deadhop.model.record import Record
@@ -63,6 +72,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         yield _hypothesis(f"{peer.ip or peer.identity}", target.name, list(denied), policies, as_pod)
     if policies:
         yield from _from_capture(view, policies)
+        yield from _by_label(view)
 
 
 def _from_capture(view: View, policies: list[KubeObject]) -> Iterator[Hypothesis]:
@@ -83,6 +93,32 @@ def _from_capture(view: View, policies: list[KubeObject]) -> Iterator[Hypothesis
     ]
     if seen:
         yield _hypothesis(seen[0].src, f"{seen[0].dst}:{seen[0].dport}", list(seen), policies, [])
+
+
+def _by_label(view: View) -> Iterator[Hypothesis]:
+    """A rule that selects by its labels a pod that uses the host's network: it can never match (NetworkPolicy API)."""
+    hosts = [p for p in view.of(Pod) if p.host_network and p.labels]
+    failed = view.where(DialFailure, lambda d: d.error == "timeout")
+    for policy in view.of(NetworkPolicy):
+        peers = [
+            mapping(peer, "podSelector", "matchLabels")
+            for rule in mappings(policy.spec, "ingress")
+            for peer in mappings(rule, "from")
+        ]
+        named = [p for p in hosts if any(peer and peer.items() <= dict(p.labels).items() for peer in peers)]
+        if named:
+            yield Hypothesis(
+                subject=f"{named[0].name} to {policy.ref}",
+                title=f"{policy.ref} selects {named[0].name} by its labels, but that pod uses the host's network and arrives as a node.",
+                checks=(
+                    shown("the client uses the host's network", named, weight=1.3, required=True),
+                    shown("the policy selects it by labels", [policy], weight=1.0, required=True),
+                    shown("its calls time out", failed, weight=0.7),
+                ),
+                explains=("namespace labels are right; it works from the pod's own node",),
+                fixes=(Fix(title="Allow node addresses", artifact="ingress:\n- from:\n  - ipBlock: {cidr: NODE-NETWORK}\n", changed=("every process of those nodes may reach the pod",)),),
+                prior=-1.2,
+            )  # fmt: skip
 
 
 def _hypothesis(
@@ -114,7 +150,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="policy",
     title="A client in the host's network is not matched by pod selectors.",
-    inputs=(Flow, NetworkPolicy, CiliumNetworkPolicy, CapturedPacket, Node),
+    inputs=(Flow, NetworkPolicy, CiliumNetworkPolicy, CapturedPacket, Node, Pod, DialFailure),
     needs=(Flow, NetworkPolicy),
     rivals=("cidr-rule-does-not-select-nodes", "kube-apiserver-entity-not-source-identity", "pod-to-pod-traffic-masqueraded-breaks-policy"),
     check=check,

@@ -32,6 +32,7 @@ SLUG = "transient-identity-mismatch-on-agent-restart"
 
 def check(view: View) -> Iterator[Hypothesis]:
     flows = view.of(Flow)
+    yield from _changing(view)
     for prefix, found in prefixes(view.of(CiliumIdentity)).items():
         local = {number(i.identity): i for i in found if number(i.identity) >= LOCAL}
         if len(local) < 2:
@@ -55,12 +56,42 @@ def check(view: View) -> Iterator[Hypothesis]:
         )  # fmt: skip
 
 
+def _changing(view: View) -> Iterator[Hypothesis]:
+    """A pod that is seen with a local (CIDR) identity and denied, and soon with its own and let through."""
+    flows = view.of(Flow)
+    for flow in flows:
+        if not flow.denied or "/" not in flow.src.name or number(flow.src.identity) < LOCAL:
+            continue
+        later = [
+            f for f in flows[flows.index(flow) + 1 :]
+            if not f.denied and f.src.name == flow.src.name and (f.dst.name, f.dst.port) == (flow.dst.name, flow.dst.port)
+            and 100 <= number(f.src.identity) < LOCAL
+        ]  # fmt: skip
+        if later:
+            yield Hypothesis(
+                subject=flow.src.name,
+                title=f"{flow.src.name} had the local identity {flow.src.identity} while it was denied, and has its own again.",
+                checks=(
+                    shown("a pod is denied under a local identity", [flow], weight=1.6, required=True),
+                    shown(
+                        "the same connection passes under the pod's own identity",
+                        later[:2],
+                        weight=1.2,
+                        required=True,
+                    ),
+                ),
+                explains=("allowed traffic is dropped until all endpoints have been regenerated",),
+                prior=-1.2,
+            )
+            return
+
+
 CAUSE = Cause(
     slug=SLUG,
     family="policy",
     title="After an agent restart the address map and an endpoint's policy disagree on an identity.",
     inputs=(CiliumIdentity, Flow),
-    needs=(CiliumIdentity,),
+    needs=(CiliumIdentity, Flow),
     rivals=("ipcache-entry-lost-after-agent-restart", "stale-global-cidr-identity-leaves-ipcache-empty"),
     check=check,
 )

@@ -175,6 +175,16 @@ def _row(
     cells = _cells(columns, line)
     if "NAME" in names and (not re.fullmatch(r"[\w./:-]+", cells.get("NAME", "")) or prompt.parse(line)):
         return None  # the table ends where a command or another output begins
+    if {"ENDPOINTS", "ADDRESSTYPE"} <= names:
+        listed = [a for a in cells.get("ENDPOINTS", "").split(",") if a[:1] not in "<+" and a]
+        numbers = [int(p) for p in cells.get("PORTS", "").split(",") if p.isdecimal() and len(p) < 6]
+        service = re.sub(
+            r"-[a-z0-9]{5}$", "", cells.get("NAME", "")
+        )  # generateName of the endpointslice controller
+        return Endpoints(
+            source=source, kind="Endpoints", name=cells.get("NAME", ""), namespace=cells.get("NAMESPACE", namespace), service=service,
+            ready=tuple(f"{a}:{p}" for a in listed for p in numbers) or tuple(listed), ports=tuple(numbers),
+        )  # fmt: skip
     if "ENDPOINTS" in names and "ADDRESSTYPE" not in names:
         shown = cells.get("ENDPOINTS", "")
         ready_ = tuple(p.split()[0] for p in shown.split(",") if p.strip() and p.strip()[0] not in "<+")
