@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from importlib.util import find_spec
 
 from deadhop.lab.topology.made import Lab, LabError
 from deadhop.model.dns import RR, Message, type_number
@@ -34,9 +34,7 @@ def missing() -> str:
     if sys.platform != "linux" or os.geteuid() != 0:
         return "it needs Linux and root"
     for module in ("pyroute2", "prometheus_client"):
-        try:
-            __import__(module)
-        except ImportError:
+        if find_spec(module) is None:
             return f"it needs {module} (pip install 'deadhop[agent]')"
     if not shutil.which("nft", path="/usr/sbin:/sbin:/usr/bin:/bin"):
         return "it needs nftables"
@@ -337,7 +335,3 @@ def addresses(message: Message | None) -> list[str]:
     """The addresses of an answer."""
     records: tuple[RR, ...] = message.answers if message else ()
     return [rr.data for rr in records if rr.type in ("A", "AAAA")]
-
-
-def write_lines(path: Path, lines: Iterable[str]) -> None:
-    path.write_text("\n".join(lines) + "\n")
