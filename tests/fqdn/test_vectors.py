@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .vector_runner import AREAS, run
+from .vectors import AREAS, run
 
 DEFAULT = Path(__file__).resolve().parents[3] / "shared" / "vectors" / "cilium-fqdn.json"
 FILE = Path(os.environ.get("DEADHOP_VECTORS_CILIUM_FQDN") or DEFAULT)
