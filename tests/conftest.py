@@ -6,5 +6,10 @@ import os
 import sys
 from pathlib import Path
 
+from hypothesis import settings
+
 sys.path.insert(0, str(Path(__file__).parent))
 os.environ.setdefault("NO_COLOR", "1")
+# No test has a time limit: a busy machine is not a failure.
+settings.register_profile("deadhop", deadline=None)
+settings.load_profile("deadhop")

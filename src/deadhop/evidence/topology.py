@@ -1,8 +1,7 @@
 """Topology files: text to a checked :class:`~deadhop.model.topology.Topology`, every error with its line.
 
-The value is decoded by the one YAML decoder and converted by msgspec; where that refuses something, the text is composed
-once more for the line of the path that msgspec names. What a type cannot say (a device of a namespace that does not
-exist, a step that does two things) is checked behind it.
+What a type cannot say (a device of a namespace that does not exist, a step that does two things) is checked behind the
+conversion.
 """
 
 from __future__ import annotations
@@ -12,13 +11,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-import yaml
-
-from deadhop.evidence import safe_yaml
+from deadhop.evidence import checked_yaml
 from deadhop.model.topology import LinkSpec, Step, Topology
 
-_PART = re.compile(r"\.(?P<key>[^.\[\]]+)|\[(?P<index>\d+|\.\.\.)\]")
 #: An interface name is at most 15 bytes (include/uapi/linux/if.h IFNAMSIZ) without ``/`` and blanks.
 _DEV = re.compile(r"^(?P<ns>[A-Za-z0-9][\w-]{0,30})/(?P<dev>[^\s/:]{1,15})$")
 _NAME = re.compile(r"^[A-Za-z0-9][\w-]{0,30}$")
@@ -42,50 +37,13 @@ class TopologyError(ValueError):
 def loads(text: str, file: str) -> Topology:
     """The topology of ``text``. Raises :class:`TopologyError`, whose lines name ``file``."""
     try:
-        value = safe_yaml.load(text)
-    except safe_yaml.YamlProblem as problem:
-        raise TopologyError(f"{file}:{problem.line + 1}: {problem}") from None
-    try:
-        topology = msgspec.convert(value, Topology)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `")
-        unknown = re.search(r"unknown field `([^`]+)`", message)
-        place = path.rstrip("`").removeprefix("$")
-        if unknown:
-            place += "." + unknown[1]
-        raise TopologyError(f"{file}:{_line(text, place)}: {_said(message, place)}") from None
-    wrong = [f"{file}:{_line(text, place)}: {message}" for place, message in check(topology)]
+        topology = checked_yaml.loads(text, file, Topology)
+    except checked_yaml.ShapeError as error:
+        raise TopologyError(str(error)) from None
+    wrong = [f"{file}:{checked_yaml.line_of(text, place)}: {message}" for place, message in check(topology)]
     if wrong:
         raise TopologyError("\n".join(wrong))
     return topology
-
-
-def _said(message: str, place: str) -> str:
-    return f"{place.lstrip('.')}: {message}" if place else message
-
-
-def _line(text: str, place: str) -> int:
-    """The 1-based line of the deepest part of ``place`` (``.links[0].mtu``) that the text has."""
-    try:
-        node: Any = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError:
-        return 1
-    line = 1
-    for part in _PART.finditer(place):
-        found = None
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if part["key"] and key.value == part["key"]:
-                    found, line = value, key.start_mark.line + 1
-        elif isinstance(node, yaml.SequenceNode) and part["index"] and part["index"].isdigit():
-            index = int(part["index"])
-            if index < len(node.value):
-                found = node.value[index]
-                line = found.start_mark.line + 1
-        if found is None:
-            break
-        node = found
-    return line
 
 
 def check(topology: Topology) -> Iterator[tuple[str, str]]:
