@@ -7,19 +7,14 @@ ring buffer, and what a full ring did not take is counted.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import struct
-from collections.abc import Iterator
-
 from deadhop.kernel import syscalls
 from deadhop.kernel.assembler import FP, R1, R6, R7, R8, Assembler
-from deadhop.kernel.btf import Btf, BtfError, running
-from deadhop.kernel.capture import COUNTERS, Offsets, at, clear, fill, report
+from deadhop.kernel.btf import Btf, BtfError
+from deadhop.kernel.capture import Offsets, at, clear, fill, report
 from deadhop.kernel.event import DROPPED, Event
 from deadhop.kernel.filter import EVERYTHING, Node, compile_filter
-from deadhop.kernel.ring import Ring
-from deadhop.kernel.syscalls import NoProbe, Refused, explained
+from deadhop.kernel.probe import Probe, types
+from deadhop.kernel.syscalls import NoProbe
 
 __all__ = ["DropProbe", "DropReasons", "Event", "NoProbe", "program", "types"]
 
@@ -52,14 +47,6 @@ class DropReasons:
         return str(number)
 
 
-def types() -> Btf:
-    """The running kernel's types. Raises :class:`NoProbe`."""
-    try:
-        return running()
-    except BtfError as error:
-        raise NoProbe(str(error)) from None
-
-
 def program(btf: Btf, ring: int, counters: int, filter_: Node = EVERYTHING, *, reasons: bool = True) -> bytes:
     """The instructions on raw_tp/kfree_skb. Raises :class:`~deadhop.kernel.btf.BtfError`."""
     asm = Assembler()
@@ -77,7 +64,7 @@ def program(btf: Btf, ring: int, counters: int, filter_: Node = EVERYTHING, *, r
     return asm.code()
 
 
-class DropProbe:
+class DropProbe(Probe):
     """Attached while it lives. Without a filter the drops of the whole host pass by, whatever their namespace.
 
     Raises :class:`NoProbe` with what refused and what would help.
@@ -86,46 +73,9 @@ class DropProbe:
     def __init__(self, filter_: Node = EVERYTHING, btf: Btf | None = None, ring_size: int = 1 << 24) -> None:
         btf = btf or types()
         self.reasons = DropReasons(btf)
-        self.ring = Ring(ring_size)
-        self._open = [self.ring.fd]
-        try:
-            self._counters = syscalls.create_map(syscalls.MAP_ARRAY, 4, COUNTERS, 1)
-            self._open.append(self._counters)
-            try:
-                code = program(btf, self.ring.fd, self._counters, filter_, reasons=bool(self.reasons.names))
-            except BtfError as error:
-                raise NoProbe(f"this kernel's types differ: {error}") from None
+        super().__init__(ring_size)
+        with self._loading("loading the drop probe"):
+            code = program(btf, self.ring.fd, self._counters, filter_, reasons=bool(self.reasons.names))
             loaded = syscalls.load(syscalls.PROG_RAW_TRACEPOINT, code)
             self._open.append(loaded)
             self._open.append(syscalls.raw_tracepoint("kfree_skb", loaded))
-        except Refused as error:
-            self.close()
-            raise explained(error, "loading the drop probe") from None
-        except BaseException:
-            self.close()
-            raise
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Waits for a drop; False where none came in time."""
-        return self.ring.wait(seconds)
-
-    def drain(self) -> Iterator[Event]:
-        """The drops since the last call."""
-        for record in self.ring.drain():
-            yield Event(record)
-
-    def counters(self) -> tuple[int, int]:
-        """(drops that passed the filter, those of them lost because the ring was full)."""
-        found = syscalls.lookup(self._counters, struct.pack("<I", 0), COUNTERS) or bytes(COUNTERS)
-        passed, lost = struct.unpack("<QQ", found)
-        return passed, lost
-
-    def close(self) -> None:
-        """Detaches. A second call does nothing."""
-        if not self._open:
-            return
-        for descriptor in reversed(self._open[1:]):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-        self._open = []
-        self.ring.close()

@@ -8,22 +8,20 @@ The kfree_skb and consume_skb tracepoints tell how it ended, the first with the 
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
-import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 
 from deadhop.kernel import assembler as bpf
 from deadhop.kernel import syscalls
 from deadhop.kernel.assembler import FP, R0, R1, R2, R3, R4, R6, R7, R8, Assembler
 from deadhop.kernel.attach import WAYS, Attached, attach
-from deadhop.kernel.btf import Btf, BtfError, modules
-from deadhop.kernel.capture import COUNTERS, SCRATCH, Offsets, at, clear, fill, report
-from deadhop.kernel.drops import DropReasons, types
-from deadhop.kernel.event import CONSUMED, DROPPED, FUNCTION, Event
+from deadhop.kernel.btf import Btf, modules
+from deadhop.kernel.capture import SCRATCH, Offsets, at, clear, fill, report
+from deadhop.kernel.drops import DropReasons
+from deadhop.kernel.event import CONSUMED, DROPPED, FUNCTION
 from deadhop.kernel.filter import EVERYTHING, Node, compile_filter
-from deadhop.kernel.ring import Ring
-from deadhop.kernel.syscalls import NoProbe, Refused, explained
+from deadhop.kernel.probe import Probe, types
+from deadhop.kernel.syscalls import NoProbe
 from deadhop.model.kernel_functions import FUNCTIONS
 
 #: Packets that are followed at once; the longest unseen one gives way.
@@ -60,7 +58,7 @@ def more_files(wanted: int) -> None:
         return
 
 
-class FunctionTrace:
+class FunctionTrace(Probe):
     """Attached while it lives. ``way`` tells how; ``functions`` to what.
 
     ``everything`` attaches to every function that takes an skb, not the catalogue's alone. Raises
@@ -78,25 +76,13 @@ class FunctionTrace:
         self._btf = btf or types()
         self._filter = filter_
         self.reasons = DropReasons(self._btf)
-        self.ring = Ring(1 << 24)
-        self._open = [self.ring.fd]
         self._attached: Attached | None = None
-        try:
+        super().__init__()
+        with self._loading("loading the trace"):
             self._offsets = Offsets(self._btf)
-            self._map(everything, ways)
-        except BtfError as error:
-            self.close()
-            raise NoProbe(f"this kernel's types differ: {error}") from None
-        except Refused as error:
-            self.close()
-            raise explained(error, "loading the trace") from None
-        except BaseException:
-            self.close()
-            raise
+            self._attach(everything, ways)
 
-    def _map(self, everything: bool, ways: tuple[str, ...]) -> None:
-        self._counters = syscalls.create_map(syscalls.MAP_ARRAY, 4, COUNTERS, 1)
-        self._open.append(self._counters)
+    def _attach(self, everything: bool, ways: tuple[str, ...]) -> None:
         self._tracked = syscalls.create_map(syscalls.MAP_LRU_HASH, 8, 4, TRACKED)
         self._open.append(self._tracked)
         targets = traceable(self._btf, None if everything else FUNCTIONS)
@@ -117,8 +103,6 @@ class FunctionTrace:
                 releasing = True
         self._tracepoint("kfree_skb", DROPPED, forget=not releasing)
         self._tracepoint("consume_skb", CONSUMED, forget=not releasing)
-
-    # -- programs ----------------------------------------------------------------------------------------------
 
     def _function(self, kind: int, *, forget: bool = False) -> Callable[[Callable[[Assembler], None]], bytes]:
         def body(load_skb: Callable[[Assembler], None]) -> bytes:
@@ -184,31 +168,8 @@ class FunctionTrace:
         self._key(asm)
         asm.call(bpf.MAP_DELETE)
 
-    # -- reading -----------------------------------------------------------------------------------------------
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Waits for an event; False where none came in time."""
-        return self.ring.wait(seconds)
-
-    def drain(self) -> Iterator[Event]:
-        """The events since the last call, in order."""
-        for record in self.ring.drain():
-            yield Event(record)
-
-    def counters(self) -> tuple[int, int]:
-        """(events reported, those of them lost because the ring was full)."""
-        found = syscalls.lookup(self._counters, struct.pack("<I", 0), COUNTERS) or bytes(COUNTERS)
-        passed, lost = struct.unpack("<QQ", found)
-        return passed, lost
-
     def close(self) -> None:
         """Detaches. A second call does nothing."""
-        if not self._open:
-            return
-        if self._attached:
+        if self._attached and not self._closed:
             self._attached.close()
-        for descriptor in reversed(self._open[1:]):
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-        self._open = []
-        self.ring.close()
+        super().close()
