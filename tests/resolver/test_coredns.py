@@ -208,6 +208,10 @@ def test_templates_and_rewrites() -> None:
 """
     assert data(ask("web-7.corp.test", text=text)) == ["10.0.0.7"]
     assert [(rr.name, rr.data) for rr in ask("web-7.old.test", text=text).answers] == [
+        ("web-7.corp.test.", "10.0.0.7")
+    ], "a suffix rule does not put the name back by itself"
+    auto = text.replace(".old.test .corp.test", ".old.test .corp.test answer auto")
+    assert [(rr.name, rr.data) for rr in ask("web-7.old.test", text=auto).answers] == [
         ("web-7.old.test.", "10.0.0.7")
     ]
     assert ask("x.test", text=text).answers[0].name == "x.test."

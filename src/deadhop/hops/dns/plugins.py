@@ -16,7 +16,15 @@ from deadhop.hops.dns.corefile import Directive, Zone
 from deadhop.model.dns import RR
 
 HOSTS_TTL = 3600
-TEMPLATE_TTL = 60
+TEMPLATE_TTL = 3600
+"""What miekg/dns gives a record without a TTL."""
+LOCAL_TTL = 604800
+LOCAL_ZONES = tuple(
+    Zone(z) for z in ("localhost.", "0.in-addr.arpa.", "127.in-addr.arpa.", "255.in-addr.arpa.")
+)
+ANY_TTL = 8482
+CACHE_MIN_TTL = 5
+"""plugin/pkg/dnsutil MinimalDefaultTTL."""
 _NESTED_REPEAT = re.compile(r"\([^()]*[*+}][^()]*\)[*+{]")
 MAX_REGEX = 300
 
@@ -174,11 +182,8 @@ def template(directive: Directive, block: tuple[Zone, ...], qname: str, qtype: s
                 return Served(by="template", unknown=f"the template {text[:60]!r} is not evaluated")
             answers.append(rr)
         return Served(rcode=rcode, answers=tuple(answers), by="template", authoritative=True)
-    return (
-        None
-        if falls_through(directive, qname)
-        else Served(rcode="NXDOMAIN", by="template", authoritative=True)
-    )
+    # The plugin returns an rcode and writes nothing; the server answers SERVFAIL for it.
+    return None if falls_through(directive, qname) else Served(rcode="SERVFAIL", by="template")
 
 
 def _template_record(text: str, qname: str, qtype: str, match: re.Match[str]) -> RR | None:
@@ -226,16 +231,51 @@ def forward(directive: Directive, world: World, qname: str, qtype: str, transpor
 
 
 def cap_ttls(directive: Directive, block: tuple[Zone, ...], qname: str, served: Served) -> Served:
-    """``cache [TTL] [ZONES…]``: no TTL above the limit leaves the server (3600 s by default, 1800 s for denials)."""
+    """``cache [TTL] [ZONES…]``: every record leaves with the smallest TTL of the answer, between MINTTL and TTL.
+
+    3600 s at most for answers, 1800 s for denials, 5 s at least (``ResponseWriter.WriteMsg``, ``computeTTL``). A chain that ends
+    without the type asked for counts as an answer (``response.Typify``); the TTL of a denial's SOA is not known here.
+    """
     numbers = [arg for arg in directive.args[:1] if arg.isdecimal() and len(arg) < 9]
-    if not held_by(qname, zones_of(directive, block, skip=len(numbers))):
+    if not served.answers or not held_by(qname, zones_of(directive, block, skip=len(numbers))):
         return served
-    limit = int(numbers[0]) if numbers else 3600
-    success = directive.option("success")
-    if success and len(success) > 1 and success[1].isdecimal():
-        limit = int(success[1])
-    answers = tuple(msgspec.structs.replace(rr, ttl=min(rr.ttl, limit)) for rr in served.answers)
+    denial = served.rcode == "NXDOMAIN"
+    limit = int(numbers[0]) if numbers else (1800 if denial else 3600)
+    least = CACHE_MIN_TTL
+    option = directive.option("denial" if denial else "success") or ()
+    given = [int(word) for word in option if word.isdecimal() and len(word) < 9]
+    if len(given) > 1:
+        limit = given[1]
+    if len(given) > 2:
+        least = given[2]
+    ttl = min(max(min(rr.ttl for rr in served.answers), least), limit)
+    answers = tuple(msgspec.structs.replace(rr, ttl=ttl) for rr in served.answers)
     return msgspec.structs.replace(served, answers=answers)
+
+
+def local(qname: str, qtype: str) -> Served | None:
+    """``local``: localhost, names below it by a search list, and the reverse zones of RFC 6303."""
+    address = {"A": "127.0.0.1", "AAAA": "::1"}.get(qtype)
+    if qname.startswith("localhost."):
+        if qname == "localhost." and qtype in ("NS", "SOA"):
+            return Served(by="local", unknown=f"the {qtype} record that local makes up is not modelled")
+        answers = (RR(qname, LOCAL_TTL, qtype, address),) if address else ()
+        return Served(rcode="NOERROR", answers=answers, by="local", authoritative=True)
+    if qname == "1.0.0.127.in-addr.arpa.":
+        answers = (RR(qname, LOCAL_TTL, "PTR", "localhost."),) if qtype == "PTR" else ()
+        return Served(rcode="NOERROR", answers=answers, by="local", authoritative=True)
+    zone = held_by(qname, LOCAL_ZONES)
+    if not zone:
+        return None
+    return Served(rcode="NOERROR" if qname == zone else "NXDOMAIN", by="local", authoritative=True)
+
+
+def refuse_any(qname: str, qtype: str) -> Served | None:
+    """``any``: the minimal answer of RFC 8482 to a question for ANY."""
+    if qtype != "ANY":
+        return None
+    record = RR(qname, ANY_TTL, "HINFO", '"ANY obsoleted" "See RFC 8482"')
+    return Served(rcode="NOERROR", answers=(record,), by="any")
 
 
 def refused_by_acl(

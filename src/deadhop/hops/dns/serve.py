@@ -98,11 +98,9 @@ def _walk(
                     rcode = "TIMEOUT" if refused == "drop" else refused
                     served = Served(rcode=rcode, by="acl")
             case "any":
-                served = Served(rcode="NOERROR", by="any") if qtype == "ANY" else None
+                served = plugins.refuse_any(qname, qtype)
             case "local":
-                if qname == "localhost." and qtype in ("A", "AAAA"):
-                    address = "127.0.0.1" if qtype == "A" else "::1"
-                    served = Served(rcode="NOERROR", answers=(RR(qname, 300, qtype, address),), by="local")
+                served = plugins.local(qname, qtype)
             case "hosts":
                 served = plugins.hosts(directive, block.zones, world, qname, qtype)
             case "kubernetes":
@@ -149,9 +147,13 @@ def _rewritten(directive: Directive, qname: str, qtype: str) -> tuple[str, str] 
     match = plugins.safe_search(old, qname)
     if match is None or isinstance(match, str):
         return match
+    return _dotted(_filled(match, new)), qtype
+
+
+def _filled(match: re.Match[str], new: str) -> str:
+    """``{N}`` replaced by the groups of the match."""
     groups = (match[0], *match.groups())
-    text = re.sub(r"\{(\d)\}", lambda m: (groups[int(m[1])] or "") if int(m[1]) < len(groups) else "", new)
-    return _dotted(text), qtype
+    return re.sub(r"\{(\d)\}", lambda m: (groups[int(m[1])] or "") if int(m[1]) < len(groups) else "", new)
 
 
 def _dotted(name: str) -> str:
@@ -179,10 +181,33 @@ def _rewrite(
         return Served(by="rewrite", unknown="the rewritten name is too long", passed=(*passed, "rewrite"))
     rest = after if "continue" in directive.args else [d for d in after if d.name != "rewrite"]
     inner = _walk(rest, block, world, name, rtype, client, (*passed, f"rewrite to {name}"))
-    restored = tuple(
-        msgspec.structs.replace(rr, name=qname) if rr.name == name else rr for rr in inner.answers
-    )
-    return msgspec.structs.replace(inner, answers=restored)
+    return msgspec.structs.replace(inner, answers=_named_back(directive, inner.answers, name, qname))
+
+
+def _named_back(directive: Directive, answers: tuple[RR, ...], name: str, qname: str) -> tuple[RR, ...]:
+    """The answer as the client gets it: only ``exact`` rules and those with ``answer auto`` put the name back.
+
+    Without it a prefix, suffix, substring or regex rule leaves the rewritten owner in the answer, which stub
+    resolvers pass over. ``answer name FROM TO`` is a regular expression of its own.
+    """
+    words = list(directive.args)
+    at = words.index("answer") if "answer" in words else len(words)
+    exact = not any(kind in words[:3] for kind in ("prefix", "suffix", "substring", "regex"))
+    if exact or words[at + 1 : at + 2] == ["auto"]:
+        return tuple(msgspec.structs.replace(rr, name=qname) if rr.name == name else rr for rr in answers)
+    rules = words[at + 1 :]
+    if rules[:1] == ["name"] and len(rules) >= 3:
+        return tuple(
+            msgspec.structs.replace(rr, name=_substituted(rules[1], rules[2], rr.name)) for rr in answers
+        )
+    return answers
+
+
+def _substituted(pattern: str, new: str, name: str) -> str:
+    match = plugins.safe_search(pattern, name)
+    if match is None or isinstance(match, str):
+        return name
+    return _dotted(_filled(match, new))
 
 
 def _autopath(
