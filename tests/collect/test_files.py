@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -153,3 +155,34 @@ def test_names_of_folders() -> None:
 def test_a_pod_that_does_not_exist() -> None:
     with pytest.raises(NoNamespace, match="no-such"):
         asked(["no-such-namespace"])
+
+
+INTERRUPTED = """
+import os, signal, sys
+from pathlib import Path
+from deadhop.collect.child import gather_in_child
+from deadhop.collect.enter import die_with_parent
+
+def entering():
+    die_with_parent()
+    os.kill(os.getppid(), signal.SIGINT)
+    signal.pause()
+
+try:
+    gather_in_child(Path(sys.argv[1]), "web", entering)
+except KeyboardInterrupt:
+    pass
+try:
+    os.waitpid(-1, os.WNOHANG)
+    print("a child is left")
+except ChildProcessError:
+    print("nothing is left")
+"""
+
+
+def test_an_interrupted_gathering_leaves_no_process(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("nothing is left\n", "")
+    assert list(tmp_path.iterdir()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,12 +30,16 @@ def gather_in_child(
         status = 0
         try:
             os.close(inlet)
-            entering()
-            missing = gather(
-                folder, name, etc=etc, kernel_log=kernel_log, kernel_since=kernel_since, files=files
-            )
+            try:
+                entering()
+            except OSError as error:
+                missing = [("everything", f"the namespace cannot be entered: {error}")]
+            else:
+                missing = gather(
+                    folder, name, etc=etc, kernel_log=kernel_log, kernel_since=kernel_since, files=files
+                )
         except BaseException as error:
-            missing = [("everything", f"the namespace cannot be entered: {error}")]
+            missing = [("everything", f"gathering ended early: {error or type(error).__name__}")]
             status = 1
         finally:
             try:
@@ -43,9 +48,14 @@ def gather_in_child(
             finally:
                 os._exit(status)
     os.close(outlet)
-    with os.fdopen(inlet, "rb") as pipe:
-        said = pipe.read()
-    os.waitpid(child, 0)
+    try:
+        with os.fdopen(inlet, "rb") as pipe:
+            said = pipe.read()
+    except BaseException:  # interrupted: nobody waits for the rest
+        os.kill(child, signal.SIGTERM)
+        raise
+    finally:
+        os.waitpid(child, 0)
     try:
         return msgspec.json.decode(said, type=list[Miss])
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""Entering namespaces: for a while in this thread, or for good in a child before it runs a program."""
+"""Making and entering namespaces: for a while in this thread, or for good in a child before it runs a program."""
 
 from __future__ import annotations
 
@@ -29,18 +29,45 @@ def set_netns(path: str) -> None:
         os.close(descriptor)
 
 
+def new_netns() -> int:
+    """The descriptor of a new nameless namespace, which lives as long as it is open. Raises :class:`OSError`."""
+    made: list[int] = []
+    failed: list[OSError] = []
+
+    def make() -> None:  # in a thread, so that the caller stays where it is
+        try:
+            _checked(_libc.unshare(CLONE_NEWNET), "unshare")
+            made.append(_own_netns())
+        except OSError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return made[0]
+
+
 @contextmanager
-def inside(path: str) -> Iterator[None]:
-    """The calling thread stands in the namespace at ``path``; sockets made there stay there."""
-    home = os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+def inside(place: str | int) -> Iterator[None]:
+    """The calling thread stands in the namespace at a path or of a descriptor; sockets made there stay there."""
+    home = _own_netns()
     try:
-        set_netns(path)
+        if isinstance(place, int):
+            _checked(_libc.setns(place, CLONE_NEWNET), "setns")
+        else:
+            set_netns(place)
         try:
             yield
         finally:
             _checked(_libc.setns(home, CLONE_NEWNET), "setns")
     finally:
         os.close(home)
+
+
+def _own_netns() -> int:
+    return os.open(f"/proc/self/task/{threading.get_native_id()}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def own_mounts() -> None:

@@ -6,6 +6,7 @@ import hashlib
 import ipaddress
 import time
 
+from deadhop.collect.gather import LISTINGS
 from deadhop.lab.verify.netns import Netns
 from deadhop.lab.verify.topology import Topology
 
@@ -27,16 +28,11 @@ QUIET_DEVICE = {
 }
 PEER_MTU = 65535
 
+#: What a comparison needs of a namespace's folder. The counters of ``ip -s`` are none of it.
 EVIDENCE: dict[str, tuple[str, ...]] = {
-    "ip-addr.json": ("ip", "-j", "-d", "addr"),
-    "ip-link.json": ("ip", "-j", "-d", "link"),
-    "ip-route.json": ("ip", "-j", "-d", "route", "show", "table", "all"),
-    "ip-route6.json": ("ip", "-6", "-j", "-d", "route", "show", "table", "all"),
-    "ip-rule.json": ("ip", "-j", "rule"),
-    "ip-rule6.json": ("ip", "-6", "-j", "rule"),
-    "ip-neigh.json": ("ip", "-j", "neigh"),
-    "ip-nexthop.json": ("ip", "-j", "nexthop"),
-    "nft.json": ("nft", "-j", "list", "ruleset"),
+    file: tuple(word for word in argv if word != "-s")
+    for file, argv in LISTINGS.items()
+    if file.endswith(".json")
 }
 
 
