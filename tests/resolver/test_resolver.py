@@ -93,7 +93,7 @@ def test_which_rcode_stops_the_search(profile: Profile, otherwise: str, asked: l
         (GLIBC, "NODATA", "EAI_NODATA"),
         (GLIBC, "SERVFAIL", "EAI_AGAIN"),
         (GLIBC, "REFUSED", "EAI_AGAIN"),
-        (GLIBC, "FORMERR", "EAI_FAIL"),
+        (GLIBC, "FORMERR", "EAI_NONAME"),
         (MUSL, "NXDOMAIN", "EAI_NONAME"),
         (GO, "NXDOMAIN", "no such host"),
         (GO, "REFUSED", "server misbehaving"),
@@ -176,7 +176,12 @@ def test_truncation_goes_to_tcp() -> None:
         )
 
     result = resolve(GLIBC, conf_from_options(["1"]), "a.b", answer)[0]
-    assert [(s.type, s.transport) for s in result.sent] == [("A", "udp"), ("A", "tcp"), ("AAAA", "udp")]
+    assert [(s.type, s.transport) for s in result.sent] == [
+        ("A", "udp"),
+        ("AAAA", "udp"),
+        ("A", "tcp"),
+        ("AAAA", "tcp"),
+    ], "one truncated reply sends both questions again"
     assert result.told.ok
     assert not resolve(MUSL, conf_from_options(["1"]), "a.b", answer)[0].told.ok
     over_tcp = resolve(GLIBC, conf_from_options(["1"], options=["use-vc"]), "a.b", answer)[0]

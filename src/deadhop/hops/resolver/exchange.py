@@ -117,13 +117,18 @@ class Session:
         self.ndots = min(conf.ndots, profile.max_ndots)
         attempts = profile.attempts if profile.attempts is not None else conf.attempts
         self.attempts = max(1, min(attempts, profile.max_attempts) if profile.max_attempts else attempts)
-        self.types = tuple(t for t in profile.types if not (conf.no_aaaa and t == "AAAA"))
+        no_aaaa = conf.no_aaaa and "no-aaaa" in profile.options
+        self.types = tuple(t for t in profile.types if not (no_aaaa and t == "AAAA"))
+        self.transport = "tcp" if conf.use_vc and "use-vc" in profile.options else "udp"
+
+    def ask_once(self, name: str, rtype: str, server: str, transport: str = "") -> Reply:
+        """Ask one server, and leave a truncated answer as it is."""
+        return self._send(Ask(name, rtype, transport or self.transport, server))
 
     def ask(self, name: str, rtype: str, server: str) -> Reply:
         """Ask one server; over TCP where resolv.conf says so, and again where the answer was truncated."""
-        transport = "tcp" if self.conf.use_vc else "udp"
-        reply = self._send(Ask(name, rtype, transport, server))
-        if reply.truncated and transport == "udp" and self.profile.tcp_on_truncation:
+        reply = self._send(Ask(name, rtype, self.transport, server))
+        if reply.truncated and self.transport == "udp" and self.profile.tcp_on_truncation:
             reply = self._send(Ask(name, rtype, "tcp", server))
         return reply
 

@@ -20,12 +20,30 @@ NO_RECOVERY = "EAI_FAIL"
 _NEXT_SERVER = ("SERVFAIL", "NOTIMP", "REFUSED", TIMEOUT)
 
 
+def _glibc_replies(session: Session, name: str, server: str) -> list[Reply]:
+    """The replies of one server (``__res_context_send``): both questions at once, or one after the other.
+
+    One truncated reply sends both questions again over TCP (``send_dg`` sets ``v_circuit``). With ``single-request`` the second
+    question waits for the first reply, and is not asked where that sends glibc to the next server.
+    """
+    replies: list[Reply] = []
+    for rtype in session.types:
+        replies.append(session.ask_once(name, rtype, server))
+        if session.conf.single_request and replies[-1].rcode in _NEXT_SERVER:
+            return replies
+        if session.conf.single_request and replies[-1].truncated:
+            break
+    if session.transport == "udp" and any(reply.truncated for reply in replies):
+        return [session.ask_once(name, rtype, server, "tcp") for rtype in session.types]
+    return replies
+
+
 def _glibc_candidate(session: Session, name: str) -> tuple[tuple[str, ...], str, str]:
     """(addresses, error, the rcode that decided) of one name."""
     last = TIMEOUT
     for _ in range(session.attempts):
         for server in session.servers:
-            replies = [session.ask(name, rtype, server) for rtype in session.types]
+            replies = _glibc_replies(session, name, server)
             good = [reply for reply in replies if reply.rcode not in _NEXT_SERVER]
             if not good:
                 last = replies[-1].rcode
@@ -39,6 +57,11 @@ def _glibc_candidate(session: Session, name: str) -> tuple[tuple[str, ...], str,
     return (), TRY_AGAIN, last
 
 
+def _told(error: str) -> str:
+    """NO_RECOVERY makes nss_dns unavailable, and getaddrinfo without another source says that there is no such name."""
+    return NOT_FOUND if error == NO_RECOVERY else error
+
+
 def glibc(session: Session, name: str) -> Lookup:
     """One lookup (``__res_context_search``)."""
     as_it_stands = expand(name, "")
@@ -47,7 +70,7 @@ def glibc(session: Session, name: str) -> Lookup:
     if name.endswith(".") or name.count(".") >= session.ndots:
         addresses, error, _ = _glibc_candidate(session, as_it_stands)
         if not error or name.endswith("."):
-            return session.done(Told(addresses=addresses, error=error, name=as_it_stands))
+            return session.done(Told(addresses=addresses, error=_told(error), name=as_it_stands))
         saved, tried = error, True
     root_listed = no_data = servfail = False
     error, at = saved or NOT_FOUND, as_it_stands
@@ -77,7 +100,7 @@ def glibc(session: Session, name: str) -> Lookup:
         error = NO_DATA
     elif servfail:
         error = TRY_AGAIN
-    return session.done(Told(error=error, name=at))
+    return session.done(Told(error=_told(error), name=at))
 
 
 def _musl_candidate(session: Session, name: str) -> tuple[tuple[str, ...], str]:

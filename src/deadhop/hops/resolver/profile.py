@@ -20,6 +20,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     ``max_servers``, ``max_search``, ``max_ndots``, ``max_attempts`` cap resolv.conf (0: no cap). ``edns_size`` is
     the UDP payload announced when the library uses EDNS of its own accord. ``tcp_on_truncation`` re-asks over TCP.
     ``tells_no_data`` tells a name without addresses from a name that does not exist.
+    ``options`` are the words of resolv.conf that change what is asked and that the library reads.
     ``dns_order`` is Kong's. ``caches`` are the positive and negative cache of the runtime, in seconds.
     """
 
@@ -35,17 +36,25 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     edns_size: int | None = None
     tcp_on_truncation: bool = True
     tells_no_data: bool = True
+    options: frozenset[str] = frozenset({"use-vc"})
     dns_order: tuple[str, ...] = ()
     caches: tuple[int, int] = (0, 0)
 
 
-GLIBC = Profile(name="glibc", resolver="glibc")
-"""2.26 and later; ``max_search=6`` before."""
+GLIBC = Profile(name="glibc", resolver="glibc", options=frozenset({"use-vc", "no-aaaa"}))
+"""2.26 and later (``no-aaaa`` since 2.36); ``max_search=6`` before."""
 
-MUSL = Profile(name="musl", resolver="musl", max_attempts=10, tcp_on_truncation=False, tells_no_data=False)
-"""Up to 1.2.3. Asks every server at once."""
+MUSL = Profile(
+    name="musl",
+    resolver="musl",
+    max_attempts=10,
+    tcp_on_truncation=False,
+    tells_no_data=False,
+    options=frozenset(),
+)
+"""Up to 1.2.3. Asks every server at once; of the options it reads ndots, timeout and attempts."""
 
-MUSL_1_2_4 = Profile(name="musl-1.2.4", resolver="musl", max_attempts=10)
+MUSL_1_2_4 = Profile(name="musl-1.2.4", resolver="musl", max_attempts=10, options=frozenset())
 """Since 1.2.4: TCP on truncation, and an error of its own for names without addresses."""
 
 GO = Profile(name="go", resolver="go", max_attempts=0, edns_size=1232)
@@ -53,7 +62,7 @@ GO = Profile(name="go", resolver="go", max_attempts=0, edns_size=1232)
 
 C_ARES = Profile(name="c-ares", resolver="c-ares", max_servers=0, max_attempts=0, attempts=3, edns_size=1232)
 
-JVM = Profile(name="jvm", resolver="glibc", caches=(30, 10))
+JVM = Profile(name="jvm", resolver="glibc", caches=(30, 10), options=GLIBC.options)
 """``InetAddress`` asks the C library (replace ``resolver`` on musl images) and caches its answers."""
 
 KONG = Profile(
