@@ -64,7 +64,7 @@ class FlowLog:
             oldest = ring.popleft()
             if len(oldest) == DNS_ENTRY:
                 self._addresses -= len(oldest[5].ips)
-        for follower in self.followers:
+        for follower in tuple(self.followers):  # one that does not read leaves while it is told
             follower(entry)
 
     def query(

@@ -23,7 +23,7 @@ from deadhop.agent.loop import Loop
 from deadhop.agent.sockets import Address
 from deadhop.agent.stats import Stats
 from deadhop.agent.worker import Worker
-from deadhop.fqdn.admission import UPSTREAM_TIMEOUT, Failure, Precheck, precheck, reply_rcode
+from deadhop.fqdn.admission import Failure, Precheck, precheck, reply_rcode
 from deadhop.fqdn.answers import MessageDetails, bad_answer_reaches_client
 from deadhop.fqdn.names import fqdn
 from deadhop.fqdn.options import V1_18
@@ -383,6 +383,3 @@ def _bare(data: bytes, rcode: int) -> bytes:
     """A reply without the question, where that could not be read."""
     flags = int.from_bytes(data[2:4], "big") & 0x7910
     return _HEADER.pack(int.from_bytes(data[:2], "big"), 0x8000 | flags | rcode, 0, 0, 0, 0)
-
-
-__all__ = ["IGNORED", "UPSTREAM_TIMEOUT", "Allowed", "Proxy", "Refusal"]

@@ -11,12 +11,11 @@ import os
 import socket
 import time
 from collections import Counter
-from typing import NamedTuple
 
 from deadhop.agent.loop import READ, WRITE
-from deadhop.agent.proxy import UPSTREAM_TIMEOUT, Allowed, Proxy, Refusal
+from deadhop.agent.pending import Asked, Pending
+from deadhop.agent.proxy import Allowed, Proxy, Refusal
 from deadhop.agent.sockets import Address, upstream
-from deadhop.fqdn.admission import Failure
 from deadhop.wire.framing import Framer, frame
 
 QUERIES = 128
@@ -26,12 +25,6 @@ CONNECTIONS = 2048
 CONNECTIONS_OF_ENDPOINT = 512
 UNSENT_OCTETS = 256 << 10
 _PIECE = 65_536
-
-
-class _Pending(NamedTuple):
-    allowed: Allowed
-    ident: bytes
-    began: float
 
 
 class _Stream:
@@ -87,7 +80,7 @@ class _Session:
         self.down = _Stream(owner.proxy, sock)
         self.up: _Stream | None = None
         self.connected = False
-        self.pending: dict[bytes, _Pending] = {}
+        self.pending = Pending(owner.proxy)
         self.queries = 0
         self.last = time.monotonic()
         self.began: float | None = None
@@ -136,10 +129,8 @@ class _Session:
         if not self.down.open:
             self.proxy.ended(allowed.endpoint.id)
             return
-        ident = os.urandom(2)
-        while ident in self.pending:
-            ident = os.urandom(2)
-        self.pending[ident] = _Pending(allowed, data[:2], time.monotonic())
+        ident = self.pending.fresh()
+        self.pending[ident] = Asked(allowed, self.client, data[:2], time.monotonic())
         try:
             if self.up is None:
                 self._connect()
@@ -185,40 +176,27 @@ class _Session:
             self._lost()
 
     def _answer(self, data: bytes) -> None:
-        proxy = self.proxy
-        pending = self.pending.get(data[:2])
-        if pending is None or not proxy.matches(data, pending.allowed.question):
-            proxy.stats.count["mismatched"] += 1
+        asked = self.pending.answered(data)
+        if asked is None:
             return
-        del self.pending[data[:2]]
-        proxy.ended(pending.allowed.endpoint.id)
-        proxy.stats.upstream.add(time.monotonic() - pending.began)
 
         def release(body: bytes) -> None:
             if body:
-                self._reply(pending.ident + body)
+                self._reply(asked.ident + body)
 
-        proxy.answer(pending.allowed, self.client, "TCP", data, release)
+        self.proxy.answer(asked.allowed, self.client, "TCP", data, release)
 
     def _lost(self) -> None:
         """The server's connection is gone: what was asked through it has failed."""
         if self.up is not None:
             self.up.close()
             self.up = None
-        pending, self.pending = self.pending, {}
-        for waiting in pending.values():
-            self.proxy.ended(waiting.allowed.endpoint.id)
-            query = waiting.ident + b"\1\0\0\1\0\0\0\0\0\0" + waiting.allowed.question
-            self._reply(self.proxy.failed(query, Failure.UPSTREAM_ERROR, "upstream_errors"))
+        for _, reply in self.pending.lost():
+            self._reply(reply)
 
     def sweep(self, now: float) -> None:
         """End what is too slow or silent, give up what is overdue."""
-        for ident, waiting in list(self.pending.items()):
-            if now - waiting.began < UPSTREAM_TIMEOUT:
-                break
-            del self.pending[ident]
-            self.proxy.ended(waiting.allowed.endpoint.id)
-            self.proxy.stats.count["timeouts"] += 1
+        self.pending.overdue(now)
         slow = self.began is not None and now - self.began > READ_SECONDS
         if slow or (not self.pending and now - self.last > IDLE_SECONDS):
             self.close()
@@ -230,9 +208,7 @@ class _Session:
         if self.up is not None:
             self.up.close()
             self.up = None
-        for waiting in self.pending.values():
-            self.proxy.ended(waiting.allowed.endpoint.id)
-        self.pending.clear()
+        self.pending.abandon()
         self.owner.closed(self)
 
 

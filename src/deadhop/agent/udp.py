@@ -6,14 +6,13 @@ while, so that its port does not stay the same: a forger has to guess port and i
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 import time
 from collections import OrderedDict
-from typing import NamedTuple
 
-from deadhop.agent.proxy import UPSTREAM_TIMEOUT, Allowed, Proxy, Refusal
+from deadhop.agent.pending import Asked, Pending
+from deadhop.agent.proxy import Allowed, Proxy, Refusal
 from deadhop.agent.sockets import (
     ANCILLARY,
     Address,
@@ -31,24 +30,17 @@ SOCKET_SECONDS = 30.0
 SOCKETS = 4096
 
 
-class _Pending(NamedTuple):
-    allowed: Allowed
-    client: Address
-    ident: bytes
-    began: float
-
-
 class _Upstream:
     """One socket towards one server for one pod, and what was asked through it."""
 
     __slots__ = ("born", "key", "pending", "retired", "sock")
 
-    def __init__(self, key: tuple[str, Address], sock: socket.socket, now: float) -> None:
+    def __init__(self, key: tuple[str, Address], sock: socket.socket, now: float, pending: Pending) -> None:
         self.key = key
         self.sock = sock
         self.born = now
         self.retired = False
-        self.pending: dict[bytes, _Pending] = {}
+        self.pending = pending
 
 
 class UdpProxy:
@@ -110,22 +102,18 @@ class UdpProxy:
                 self.proxy.stats.count["unsent"] += 1
 
     def _forward(self, allowed: Allowed, data: bytes, client: Address) -> None:
-        count = self.proxy.stats.count
         now = time.monotonic()
         try:
             up = self._upstream(client[0], allowed.server, now)
-            ident = os.urandom(2)
-            while ident in up.pending:
-                ident = os.urandom(2)
-            up.pending[ident] = _Pending(allowed, client, data[:2], now)
+            ident = up.pending.fresh()
             up.sock.send(ident + data[2:])
         except OSError:
             self.proxy.ended(allowed.endpoint.id)
-            count["upstream_errors"] += 1
             reply = self.proxy.failed(data, Failure.UPSTREAM_ERROR, "upstream_errors")
             self._reply(reply, allowed.server, client)
             return
-        count["forwarded"] += 1
+        up.pending[ident] = Asked(allowed, client, data[:2], now)
+        self.proxy.stats.count["forwarded"] += 1
 
     def _upstream(self, pod: str, server: Address, now: float) -> _Upstream:
         key = pod, server
@@ -137,7 +125,7 @@ class UdpProxy:
         elif len(self._upstreams) >= SOCKETS:
             self._retire(next(iter(self._upstreams.values())))
         sock = upstream(pod if self.transparent else None, server, tcp=False)
-        up = self._upstreams[key] = _Upstream(key, sock, now)
+        up = self._upstreams[key] = _Upstream(key, sock, now, Pending(self.proxy))
         self._open.add(up)
         self.loop.add(sock.fileno(), lambda _events: self._answers(up))
         return up
@@ -157,7 +145,7 @@ class UdpProxy:
             up.sock.close()
 
     def _answers(self, up: _Upstream) -> None:
-        proxy, receive = self.proxy, up.sock.recv
+        receive = up.sock.recv
         for _ in range(BATCH):
             try:
                 data = receive(ANSWER_OCTETS)
@@ -166,14 +154,10 @@ class UdpProxy:
             except OSError:  # ICMP: nobody listens at the server's port, or it cannot be reached
                 self._unreachable(up)
                 break
-            pending = up.pending.get(data[:2])
-            if pending is None or not proxy.matches(data, pending.allowed.question):
-                proxy.stats.count["mismatched"] += 1
+            asked = up.pending.answered(data)
+            if asked is None:
                 continue
-            del up.pending[data[:2]]
-            proxy.ended(pending.allowed.endpoint.id)
-            proxy.stats.upstream.add(time.monotonic() - pending.began)
-            allowed, client, ident, _ = pending
+            allowed, client, ident, _ = asked
 
             def release(
                 body: bytes, ident: bytes = ident, server: Address = allowed.server, client: Address = client
@@ -181,29 +165,19 @@ class UdpProxy:
                 if body:
                     self._reply(ident + body, server, client)
 
-            proxy.answer(allowed, client, "UDP", data, release)
+            self.proxy.answer(allowed, client, "UDP", data, release)
         if up.retired and not up.pending:
             self._close(up)
 
     def _unreachable(self, up: _Upstream) -> None:
-        pending, up.pending = up.pending, {}
-        for waiting in pending.values():
-            self.proxy.ended(waiting.allowed.endpoint.id)
-            query = waiting.ident + b"\1\0\0\1\0\0\0\0\0\0" + waiting.allowed.question
-            reply = self.proxy.failed(query, Failure.UPSTREAM_ERROR, "upstream_errors")
-            self._reply(reply, waiting.allowed.server, waiting.client)
+        for asked, reply in up.pending.lost():
+            self._reply(reply, asked.allowed.server, asked.client)
 
     def _sweep(self) -> None:
-        """Give up what is overdue (the client is not told, as in Cilium) and sockets that are old."""
+        """Give up what is overdue, and sockets that are old."""
         now = time.monotonic()
-        overdue = now - UPSTREAM_TIMEOUT
         for up in list(self._open):
-            for ident, waiting in list(up.pending.items()):
-                if waiting.began > overdue:
-                    break  # in the order in which they were asked
-                del up.pending[ident]
-                self.proxy.ended(waiting.allowed.endpoint.id)
-                self.proxy.stats.count["timeouts"] += 1
+            up.pending.overdue(now)
             if up.retired and not up.pending:
                 self._close(up)
             elif not up.retired and now - up.born > SOCKET_SECONDS:
