@@ -103,13 +103,22 @@ def check(rig: Rig, mesh: Mesh, world: World, request: MeshRequest, release: str
     return wanted, wanted if settled(wanted, got, outcome) else got
 
 
+_RESET = "|TLS_error:|33554536:system_library:OPENSSL_internal:Connection_reset_by_peer:TLS_error_end"
+
+
 def settled(wanted: dict[str, Any], got: dict[str, Any], outcome: MeshOutcome) -> bool:
-    """Equal, but for two races that a TCP proxy loses to the kernel.
+    """Equal, but for three races that a proxy loses to the kernel.
 
     Whose upstream ends the TLS handshake: it closes before or after it has read the application's request. Whose
-    application does not listen, or greets first, while the sidecar refuses the caller: either is met first.
+    application does not listen, or greets first, while the sidecar refuses the caller: either is met first. Whose
+    upstream goes away in the handshake: Envoy reads the end of the stream, or the reset behind it.
     """
     log = outcome.client_log
+    client = got["client"]
+    if client and wanted["client"] and client["details"] and _RESET in client["details"]:
+        return settled(
+            wanted, {**got, "client": {**client, "details": client["details"].replace(_RESET, "")}}, outcome
+        )
     if wanted["ending"] == "response" and wanted["status"] is None and got["ending"] == "closed":
         return {**got, "ending": "response"} == wanted
     if got == wanted or log is None or log.details is not None or outcome.server_log is None:

@@ -150,8 +150,9 @@ class _Maker:
 
     def _behave(self, ip: str, port: Doc, behaviour: str, sidecar: bool, key: str) -> None:
         where = f"{ip}:{port['targetPort']}"
-        if port["name"] == "grpc":
-            self.facts.append(AppFact(where, "http1_only"))
+        self.facts.append(
+            AppFact(where, "http1_only")
+        )  # the lab's applications speak no HTTP/2, whatever their port declares
         if behaviour:
             self.facts.append(AppFact(where, behaviour))
         tls = "tls_hello_gets_silence" if self.chance(0.1) else "tls_hello_gets_plaintext_error"
