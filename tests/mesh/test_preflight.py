@@ -187,7 +187,7 @@ def test_strict_with_traffic_tells_of_the_calls_that_were_seen(tmp_path: Path) -
     assert said["from_traffic"]
     [row] = said["breaks"]
     assert (row["reason"], row["then"]["status"], row["then"]["flags"]) == ("passthrough", 503, ["UC"])
-    assert "Host cart.shop.svc.cluster.local" in row["fix"]
+    assert "Host cart.shop.svc.cluster.local" in row["fixes"][0]
 
 
 def test_hubble_flows_are_calls(tmp_path: Path) -> None:

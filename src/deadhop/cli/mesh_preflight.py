@@ -113,16 +113,18 @@ def _breaks(after: Any, verdicts: list[Any], mode: str) -> list[dict[str, Any]]:
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     for verdict in (v for v in verdicts if v.fate == "breaks"):
         call, why = verdict.call, reason(after, verdict)
-        key = (call.target, call.how, why.key, why.text, why.fix)
+        key = (call.target, call.how, why.key, why.text)
         if key in rows:
             rows[key]["callers"] += call.callers
+            if why.fix not in rows[key]["fixes"]:
+                rows[key]["fixes"].append(why.fix)
             rows[key]["seen"] += [call.seen] if call.seen else []
             continue
         fixed = proved(after, call, why.objects) if why.objects else None
         bypass = exception(after, call) if mode == "STRICT" else None
         rows[key] = {
             "target": call.target, "how": call.how, "host": call.request.host, "callers": list(call.callers), "seen": [call.seen] if call.seen else [],
-            "today": _said(verdict.today), "then": _said(verdict.then), "reason": why.key, "because": why.text, "fix": why.fix,
+            "today": _said(verdict.today), "then": _said(verdict.then), "reason": why.key, "because": why.text, "fixes": [why.fix],
             "objects": [o for o in why.objects if o.get("kind") != "Pod"], "proof": _said(fixed) if fixed else None, "until_then": bypass,
         }  # fmt: skip
     return sorted(rows.values(), key=lambda r: (r["target"], r["reason"]))
@@ -155,7 +157,10 @@ def _text(report: dict[str, Any]) -> Iterator[str]:
         yield f"  today    {_outcome(row['today'])}"
         yield f"  then     {_outcome(row['then'])}"
         yield f"  because  {row['because']}"
-        yield f"  fix      {row['fix']}"
+        for fix in row["fixes"][:5]:
+            yield f"  fix      {fix}"
+        if len(row["fixes"]) > 5:
+            yield f"           and {len(row['fixes']) - 5} more like it (-o json lists them)"
         for item in row["objects"]:
             yield _indented(yaml.safe_dump(item, sort_keys=False))
         if row["proof"]:

@@ -111,14 +111,16 @@ def forwarded(head: Head, sender: Sender, told: dict[bytes, list[bytes]]) -> Fie
     peer = sender.address.encode()
     scheme = sender.scheme.encode()
     node = b'"[' + peer + b']"' if b":" in peer else peer
-    element = b"for=" + node + b';host="' + head.authority + b'";proto=' + scheme
+    named = b';host="' + head.authority + b'"' if head.authority else b""  # HTTP/1.0 may have none
+    element = b"for=" + node + named + b";proto=" + scheme
     out: Fields = [
         (b"X-Forwarded-For", b", ".join([*told.get(b"x-forwarded-for", ()), peer])),
-        (b"X-Forwarded-Host", told.get(b"x-forwarded-host", [head.authority])[0]),
         (b"X-Forwarded-Proto", told.get(b"x-forwarded-proto", [scheme])[0]),
         (b"X-Forwarded-Port", told.get(b"x-forwarded-port", [str(sender.port).encode()])[0]),
         (b"Forwarded", b", ".join([*told.get(b"forwarded", ()), element])),
     ]
+    if host := told.get(b"x-forwarded-host", [head.authority])[0]:
+        out.append((b"X-Forwarded-Host", host))
     out += [
         (name, value)
         for name in (b"x-forwarded-prefix", b"x-real-ip", b"x-forwarded-client-cert")

@@ -36,6 +36,7 @@ class Pool:
 
     def __init__(self, name: str, upstream: Upstream, config: Config) -> None:
         self.name, self.upstream = name, upstream
+        self.address, self.tls = upstream.address, upstream.tls
         self.connects = self.reuses = 0
         self._config = config
         self._idle: deque[UpstreamConnection] = deque()
@@ -84,7 +85,7 @@ class Pool:
         return None
 
     async def _connect(self, wait: float) -> UpstreamConnection:
-        host, port = self.upstream.address
+        host, port = self.address
         limits = self._config.limits
         loop = asyncio.get_running_loop()
         try:

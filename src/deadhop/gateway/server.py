@@ -285,11 +285,11 @@ class Gateway:
         return exchange.keep and result == "ok" and request.complete
 
     def _outgoing(self, pool: Pool, path: bytes, fields: Fields, rules: Rules) -> dict[str, Any]:
-        host, port = pool.upstream.address
+        host, port = pool.address
         return {
             "dial_host": host,
             "dial_port": port,
-            "tls": pool.upstream.tls,
+            "tls": pool.tls,
             "target": target(path),
             "headers": shown(fields, rules.secret),
         }

@@ -64,13 +64,27 @@ def exception(after: Mesh, call: Call) -> dict[str, Any] | None:
             "portLevelMtls": {target: {"mode": "PERMISSIVE"}},
         },
     }
-    return made if works(walk(after.changed(put=[made]), call.request)) else None
+    return made if works(walk(_near(after, call).changed(put=[made]), call.request)) else None
 
 
 def proved(after: Mesh, call: Call, objects: tuple[dict[str, Any], ...]) -> MeshOutcome | None:
     """The call in the changed world with the fix; None where it still fails."""
-    outcome = walk(after.changed(put=objects), call.request)
+    outcome = walk(_near(after, call).changed(put=objects), call.request)
     return outcome if works(outcome) else None
+
+
+def _near(mesh: Mesh, call: Call) -> Mesh:
+    """The mesh as far as a call to a Service can see it: both namespaces, the root's, what has none. A proof compiles
+    its objects anew, and in a large mesh there are many proofs."""
+    if call.service is None:
+        return mesh
+    pod = mesh.pods.get(call.request.client)
+    spaces = {call.service.namespace, mesh.config.root_namespace, "", *([pod.namespace] if pod else ())}
+    key = ("near", frozenset(spaces))
+    if key not in mesh.cache:
+        mesh.cache[key] = Mesh([d for d in mesh.documents if meta_of(d).namespace in spaces or d.get("kind") == "Namespace"], mesh.cluster_domain)  # fmt: skip
+    found: Mesh = mesh.cache[key]
+    return found
 
 
 def _outside(mesh: Mesh, call: Call, pod: Workload | None, then: MeshOutcome) -> Reason | None:
