@@ -1,4 +1,4 @@
-"""The last flows, as Hubble would show them. The hot path keeps tuples; a flow is made when somebody reads it."""
+"""The last flows, as Hubble would show them. The hot path keeps what is needed; a flow is made when somebody reads it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import NamedTuple
 
 from deadhop.agent.core import Core
 from deadhop.agent.endpoints import Endpoint
@@ -35,9 +35,21 @@ KEPT_ADDRESSES = 250_000
 """Addresses in the kept flows together: giant answers must not fill the memory."""
 POLICY_DENIED, DENY_LIST = 133, 181
 L3_ONLY, L3_L4 = 1, 2
-Entry = tuple[Any, ...]
-DNS_ENTRY = 7
-"""The length of an entry about DNS; the other kind is a time and finished flows."""
+
+
+class DNSEntry(NamedTuple):
+    """A query or an answer; its flow is made when somebody reads it."""
+
+    at: float
+    endpoint: Endpoint
+    client: Address
+    server: Address
+    protocol: str
+    details: MessageDetails
+    verdict: str
+
+
+Entry = DNSEntry | tuple[Flow, ...]
 
 
 class FlowLog:
@@ -58,12 +70,12 @@ class FlowLog:
     def _add(self, entry: Entry) -> None:
         ring = self.ring
         ring.append(entry)
-        if len(entry) == DNS_ENTRY:
-            self._addresses += len(entry[5].ips)
+        if isinstance(entry, DNSEntry):
+            self._addresses += len(entry.details.ips)
         while len(ring) > KEPT or self._addresses > KEPT_ADDRESSES:
             oldest = ring.popleft()
-            if len(oldest) == DNS_ENTRY:
-                self._addresses -= len(oldest[5].ips)
+            if isinstance(oldest, DNSEntry):
+                self._addresses -= len(oldest.details.ips)
         for follower in tuple(self.followers):  # one that does not read leaves while it is told
             follower(entry)
 
@@ -76,12 +88,12 @@ class FlowLog:
         details: MessageDetails,
         verdict: str,
     ) -> None:
-        self._add((time.time(), endpoint, client, server, protocol, details, verdict))
+        self._add(DNSEntry(time.time(), endpoint, client, server, protocol, details, verdict))
 
     def answer(
         self, endpoint: Endpoint, client: Address, server: Address, protocol: str, details: MessageDetails
     ) -> None:
-        self._add((time.time(), endpoint, client, server, protocol, details, "FORWARDED"))
+        self._add(DNSEntry(time.time(), endpoint, client, server, protocol, details, "FORWARDED"))
 
     def packet(self, packet: Packet) -> None:
         """A packet that the kernel logged: the first of a connection to a learned address, or a dropped one.
@@ -92,28 +104,16 @@ class FlowLog:
         if endpoint is not None:
             known = self.core.node.endpoints.get(endpoint.id)
             names = known.history.lookup_ip(packet.destination) if known else []
-            self._add((time.time(), tuple(_of_packet(self, time.time(), endpoint, packet, names))))
+            self._add(tuple(_of_packet(self, time.time(), endpoint, packet, names)))
 
     def lines(self, entry: Entry) -> Iterator[FlowLine]:
         """The flows of one entry: a dropped packet has a policy verdict and a drop, as Cilium's has."""
-        if len(entry) != DNS_ENTRY:
-            yield from map(self._line, entry[1])
-        else:
-            yield self._line(self._of_dns(*entry))
+        flows = (self._of_dns(entry),) if isinstance(entry, DNSEntry) else entry
+        for flow in flows:
+            yield FlowLine(flow=flow, node_name=self.node, time=flow.time)
 
-    def _line(self, flow: Flow) -> FlowLine:
-        return FlowLine(flow=flow, node_name=self.node, time=flow.time)
-
-    def _of_dns(
-        self,
-        at: float,
-        endpoint: Endpoint,
-        client: Address,
-        server: Address,
-        protocol: str,
-        details: MessageDetails,
-        verdict: str,
-    ) -> Flow:
+    def _of_dns(self, entry: DNSEntry) -> Flow:
+        at, endpoint, client, server, protocol, details, verdict = entry
         pod, other = self.end(endpoint, client[0]), self.end(self.core.by_ip.get(server[0]), server[0])
         reply = details.response
         source, destination = (server, client) if reply else (client, server)

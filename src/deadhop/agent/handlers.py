@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from deadhop.agent.api import Client, Handler, row_to_json
+from deadhop.agent.flows import Entry
 from deadhop.fqdn.cache import NameMatch
+from deadhop.fqdn.flows import FlowLine
 from deadhop.fqdn.patterns import compile_unchecked
 
 if TYPE_CHECKING:
@@ -105,7 +107,7 @@ def observe(agent: Agent, request: dict[str, Any], client: Client) -> None:
         client.end()
         return
 
-    def follower(entry: tuple[Any, ...]) -> None:
+    def follower(entry: Entry) -> None:
         for line in log.lines(entry):
             client.send(line)
 
@@ -113,8 +115,8 @@ def observe(agent: Agent, request: dict[str, Any], client: Client) -> None:
     client.closed = lambda: log.followers.remove(follower)
 
 
-def _tail(ring: list[Any], number: int, lines: Callable[[Any], Iterator[Any]]) -> Iterator[Any]:
-    found: list[Any] = []
+def _tail(ring: list[Entry], number: int, lines: Callable[[Entry], Iterator[FlowLine]]) -> Iterator[FlowLine]:
+    found: list[FlowLine] = []
     for entry in reversed(ring):
         found.extend(reversed(list(lines(entry))))
         if len(found) >= number:
