@@ -70,6 +70,7 @@ CASES = [
     case("api.example.com", "OK", options="single-request-reopen"),
     case("gone.example.com", "SERVFAIL", TWO, search=(), options="single-request"),
     case("api.example.com", "OK", options="no-aaaa"),
+    case("api.example.com", "OK", TWO, options="rotate"),
     case("api.example.com", "OK", options="edns0"),
     case("short", "NXDOMAIN", search=("a.test", "."), options="ndots:2"),
     case("short", "NXDOMAIN", options="ndots:0"),
@@ -133,6 +134,10 @@ def compare(
     differ = []
     for one, seen in zip(cases, found, strict=True):
         ours = modelled(profile, one)
+        if "rotate" in one["options"] and ordered:
+            # glibc begins at a server of its choice (``nameserver_offset``).
+            for side in (seen, ours):
+                side["sent"] = [question[:3] for question in side["sent"]]
         sent = (seen["sent"], ours["sent"]) if ordered else (sorted(seen["sent"]), sorted(ours["sent"]))
         if not ordered and len(one["servers"]) > 1:
             # musl asks all servers at once: whether a SERVFAIL is asked again before another's answer is chance.

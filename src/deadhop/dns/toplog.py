@@ -23,8 +23,10 @@ from deadhop.dns.tophubble import hubble_rows
 
 BLOCK = 256 << 10
 """Octets at once: what a core's second-level cache holds."""
-RANGE = 64 << 20
-"""Octets of a file that one task counts."""
+RANGE = 16 << 20
+"""Octets of a file that one task counts at least: merging the counts of a task costs as much as some megabytes of lines."""
+TASKS = 3
+"""Tasks for each worker and file."""
 MOST_NAMES = 200_000
 SLOW = 1.0
 """Seconds from which an answer is slow: a fifth of the timeout of glibc and of musl."""
@@ -206,6 +208,7 @@ def tally_paths(paths: list[str], tick: Callable[[str], None] = lambda _: None, 
 
 def _tally_paths(paths: list[str], tick: Callable[[str], None], workers: int) -> Tally:
     total, ranges = Tally(), []
+    workers = workers or _cores()
     for path in paths:
         if path == "-":
             total.merge(tally_stream(sys.stdin.buffer))
@@ -222,9 +225,6 @@ def _tally_paths(paths: list[str], tick: Callable[[str], None], workers: int) ->
         else:
             size = os.stat(path).st_size
             ranges += [(path, at, min(at + RANGE, size)) for at in range(0, size, RANGE)]
-    workers = (
-        workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
     if len(ranges) == 1 or workers == 1:
         for one in ranges:
             total.merge(tally_range(*one))
@@ -232,6 +232,10 @@ def _tally_paths(paths: list[str], tick: Callable[[str], None], workers: int) ->
     if ranges:
         _in_processes(ranges, workers, total, tick)
     return total
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _compressed(path: str) -> bool:
