@@ -117,7 +117,14 @@ class Running:
         lines = self.said.decode().splitlines()
         ports = [int(x.rsplit(":", 1)[1]) for x in lines if "listening on" in x]
         self.port, self.admin = ports[0], ports[-1]
-        threading.Thread(target=self._drain, daemon=True).start()
+        self._reader = threading.Thread(target=self._drain, daemon=True)
+        self._reader.start()
+
+    def ended(self) -> int:
+        """Wait for the end: the exit status, with all of ``said`` read."""
+        status = self.process.wait()
+        self._reader.join()
+        return status
 
     def _drain(self) -> None:
         assert self.process.stderr is not None

@@ -388,3 +388,47 @@ def test_an_upgrade_of_tls_upstreams_and_listeners(tmp_path: Path) -> None:
                 answered = error.code
             assert answered == status
     listener.close()
+
+
+def test_one_client_too_many_is_told_so(tmp_path: Path) -> None:
+    with gateway(tmp_path, Upstream(), limits={"connections": 2}) as running:
+        with running.connect() as first, running.connect() as second:
+            for connection in (first, second):
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                until(connection, b"ok")
+            with running.connect() as third:
+                assert until_closed(third).startswith(b"HTTP/1.1 503 ")
+            first.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            until(first, b"ok")
+
+
+def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
+    asked = threading.Event()
+
+    def never(connection: socket.socket, data: bytes) -> None:  # noqa: ARG001
+        asked.set()
+
+    with gateway(tmp_path, Upstream(never)) as running, running.connect() as connection:
+        connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert asked.wait(20)
+        running.process.send_signal(signal.SIGINT)
+        while b"finishing 1 requests" not in running.said:
+            assert running.process.poll() is None
+            time.sleep(0.01)
+        running.process.send_signal(signal.SIGINT)
+        assert running.ended() == 0
+        assert running.said.endswith(b"1 connections were cut\n")
+
+
+def test_a_log_that_was_rotated_is_opened_anew(tmp_path: Path) -> None:
+    with gateway(tmp_path, Upstream()) as running:
+        exchange(running, GET)
+        running.lines(1)
+        running.log.rename(tmp_path / "access.log.1")
+        running.process.send_signal(signal.SIGHUP)
+        while not running.log.exists():
+            assert running.process.poll() is None
+            time.sleep(0.01)
+        exchange(running, GET)
+        assert len(running.lines(1)) == 1
+        assert len((tmp_path / "access.log.1").read_bytes().splitlines()) == 1
