@@ -112,6 +112,28 @@ def test_a_realm_finds_its_kdcs(tmp_path: Path) -> None:
         assert (code, kinds(body)) == (1, {"no-kdc"})
 
 
+def test_the_text_for_a_realm() -> None:
+    with served() as at:
+        args = [
+            "dns",
+            "check",
+            "CORP.TEST",
+            "--server",
+            f"127.0.0.1:{at.port}",
+            "--krb5-conf",
+            "/nonexistent",
+        ]
+        lines = CliRunner().invoke(group, args).output.splitlines()
+    assert lines[0] == "CORP.TEST: 1 risk"
+    assert any(
+        line.startswith("KDCs: kdc00.site-0.corp.test:88, ") and line.endswith("and 42 more")
+        for line in lines
+    )
+    (broken,) = [line for line in lines if "at an MTU of" in line and line.startswith("  _kerberos")]
+    assert "1500 (Ethernet), 1450" in broken
+    assert any("then NOERROR over TCP" in line for line in lines)
+
+
 def test_usage_errors() -> None:
     for args in (["a.test", "--server", "nonsense"], ["a.test", "--type", "NOPE"], ["a" * 70 + ".test"],
                  ["a.test", "--netns", "/nonexistent/ns"]):  # fmt: skip

@@ -205,7 +205,11 @@ def _text(
         click.echo(f"{name}: fine")
     else:
         faults = sum(f.severity == "fault" for f in serious)
-        click.echo(f"{name}: {faults} faults, {len(serious) - faults} risks")
+        risks = len(serious) - faults
+        words = [
+            f"{n} {word}{'' if n == 1 else 's'}" for n, word in ((faults, "fault"), (risks, "risk")) if n
+        ]
+        click.echo(f"{name}: {', '.join(words)}")
     for finding in found:
         place = f" in {finding.where}" if finding.where not in ("here", "") else ""
         by = f" [{finding.server}{place}]" if finding.server else place
@@ -229,12 +233,16 @@ def _text(
             f"{tried.seconds * 1000:.1f} ms"
         ]
         click.echo(f"  {tried.way!s:<14} " + "  ".join(cells))
-    broken = [fit for fit in fits if fit.outcome != "fits"]
+    broken: dict[tuple[str, str, str, int, str], list[str]] = {}
+    for fit in fits:
+        if fit.outcome != "fits":
+            key = (fit.name, fit.type, fit.server, fit.packet, fit.outcome)
+            broken.setdefault(key, []).append(f"{fit.mtu} ({fit.link})")
     if broken:
         click.echo("\nWhat would break by UDP")
-        for fit in broken:
+        for (question, kind, server, packet, end), mtus in broken.items():
             click.echo(
-                f"  MTU {fit.mtu} ({fit.link}): {fit.name} {fit.type} from {fit.server}, {fit.packet} octets: {fit.outcome}"
+                f"  {question} {kind} from {server}, a packet of {packet}: {end} at an MTU of {', '.join(mtus)}"
             )
     elif fits:
         click.echo(
@@ -245,6 +253,8 @@ def _text(
         for line in plain:
             click.echo(f"  {line}")
     if realm:
-        click.echo(f"\nKDCs: {', '.join(_kdcs(results)) or 'none'}")
+        kdcs = _kdcs(results)
+        more = f" and {len(kdcs) - 6} more" if len(kdcs) > 6 else ""
+        click.echo(f"\nKDCs: {', '.join(kdcs[:6]) or 'none'}{more}")
         for line in krb5:
             click.echo(f"  {line}")

@@ -243,7 +243,7 @@ def without_edns(results: Sequence[Tried]) -> list[str]:
                 )
                 kept = f"{len(plain.records)} records and " if plain.records else ""
                 lines.append(
-                    f"{head}: {kept}TC in {plain.size} octets, {after}; musl before 1.2.4 stops at the TC"
+                    f"{head}: {kept}TC in {plain.size} octets, {after}; musl before 1.2.4 does not go to TCP"
                 )
             else:
                 lines.append(f"{head}: {outcome(plain)} in {plain.size} octets")
