@@ -210,6 +210,22 @@ def _substituted(pattern: str, new: str, name: str) -> str:
     return _dotted(_filled(match, new))
 
 
+def _search_path(directive: Directive, block: ServerBlock, world: World, client: Client) -> list[str] | str:
+    """The search path by which autopath works, the bare name last; a complaint where its file is not here."""
+    source = directive.args[-1] if directive.args else ""
+    if not source.startswith("@"):
+        text = world.files.get(source)
+        if text is None:
+            return f"the file {source} is not here"
+        listed = [line.split()[1:] for line in text.splitlines() if line.split()[:1] == ["search"]]
+        return [*map(_dotted, listed[-1]), "."] if listed and listed[-1] else []
+    zones = [z for d in block.all("kubernetes") for z in plugins.zones_of(d, block.zones)]
+    zone = next((z.name for z in zones if not z.name.endswith(".arpa.")), "")
+    if not zone or not client.namespace:
+        return []
+    return [f"{client.namespace}.svc.{zone}", f"svc.{zone}", zone, *map(_dotted, world.node_search), "."]
+
+
 def _autopath(
     directive: Directive,
     after: list[Directive],
@@ -220,14 +236,15 @@ def _autopath(
     client: Client,
     passed: tuple[str, ...],
 ) -> Served | None:
-    """``autopath [ZONE] @kubernetes``: the first search expansion is answered with the first that exists, by a CNAME."""
+    """``autopath [ZONE…] @kubernetes|RESOLV-CONF``: the first search expansion is answered with the first name that
+    exists, by a CNAME."""
     named = plugins.zones_of(Directive("autopath", directive.args[:-1]), block.zones)
-    if qtype not in ("A", "AAAA") or not client.namespace or not plugins.held_by(qname, named):
+    if qtype not in ("A", "AAAA") or not plugins.held_by(qname, named):
         return None
-    zones = [z for d in block.all("kubernetes") for z in plugins.zones_of(d, block.zones)]
-    zone = next((z.name for z in zones if not z.name.endswith(".arpa.")), "")
-    search = [f"{client.namespace}.svc.{zone}", f"svc.{zone}", zone, *map(_dotted, world.node_search), "."]
-    if not zone or not qname.endswith("." + search[0]):
+    search = _search_path(directive, block, world, client)
+    if isinstance(search, str):
+        return Served(by="autopath", unknown=search, passed=(*passed, "autopath"))
+    if not search or not qname.endswith("." + search[0]):
         return None
     base = qname.removesuffix(search[0])
     first: Served | None = None
