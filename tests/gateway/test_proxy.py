@@ -391,15 +391,16 @@ def test_an_upgrade_of_tls_upstreams_and_listeners(tmp_path: Path) -> None:
 
 
 def test_one_client_too_many_is_told_so(tmp_path: Path) -> None:
-    with gateway(tmp_path, Upstream(), limits={"connections": 2}) as running:
-        with running.connect() as first, running.connect() as second:
-            for connection in (first, second):
-                connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-                until(connection, b"ok")
-            with running.connect() as third:
-                assert until_closed(third).startswith(b"HTTP/1.1 503 ")
-            first.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            until(first, b"ok")
+    with contextlib.ExitStack() as stack:
+        running = stack.enter_context(gateway(tmp_path, Upstream(), limits={"connections": 2}))
+        first, second = (stack.enter_context(running.connect()) for _ in range(2))
+        for connection in (first, second):
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            until(connection, b"ok")
+        third = stack.enter_context(running.connect())
+        assert until_closed(third).startswith(b"HTTP/1.1 503 ")
+        first.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        until(first, b"ok")
 
 
 def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:

@@ -73,6 +73,13 @@ def proved(after: Mesh, call: Call, objects: tuple[dict[str, Any], ...]) -> Mesh
     return outcome if works(outcome) else None
 
 
+def _document(mesh: Mesh, kind: str, key: str) -> Any:
+    """An object as it was read."""
+    if "documents" not in mesh.cache:
+        mesh.cache["documents"] = {(m.kind, m.key): d for d in mesh.documents for m in (meta_of(d),)}
+    return mesh.cache["documents"].get((kind, key), {})
+
+
 def _near(mesh: Mesh, call: Call) -> Mesh:
     """The mesh as far as a call to a Service can see it: both namespaces, the root's, what has none. A proof compiles
     its objects anew, and in a large mesh there are many proofs."""
@@ -102,7 +109,7 @@ def _host_network(mesh: Mesh, call: Call, pod: Workload | None, then: MeshOutcom
 def _no_sidecar(mesh: Mesh, call: Call, pod: Workload | None, then: MeshOutcome) -> Reason | None:
     if pod is None or pod.sidecar:
         return None
-    document = next((d for d in mesh.by_kind.get("Pod", ()) if meta_of(d).key == pod.key), {})
+    document = _document(mesh, "Pod", pod.key)
     return Reason("no-sidecar", "the caller has no sidecar: it sends plain text", f"kubectl label namespace {pod.namespace} istio-injection=enabled; kubectl -n {pod.namespace} rollout restart WORKLOAD", (_injected(document),))  # fmt: skip
 
 
@@ -179,9 +186,7 @@ def _rule_disables(mesh: Mesh, call: Call, pod: Workload | None, then: MeshOutco
     tls = rule.effective(call.request.dst_port, "").tls if rule else None
     if rule is None or tls is None or tls.mode == "ISTIO_MUTUAL":
         return None
-    document = next(
-        (d for d in mesh.by_kind.get("DestinationRule", ()) if meta_of(d).key == rule.meta.key), {}
-    )
+    document = _document(mesh, "DestinationRule", rule.meta.key)
     mended = {**document, "spec": _mutual(document.get("spec"))}
     return Reason("destinationrule", f"{rule.meta} sets tls {tls.mode}: the caller's sidecar sends no mesh mutual TLS", f"{rule.meta}: tls mode ISTIO_MUTUAL, or no tls at all", (mended,))  # fmt: skip
 
