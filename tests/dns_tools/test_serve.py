@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import signal
 import socket
@@ -18,9 +19,12 @@ import dns.rcode
 import pytest
 from click.testing import CliRunner
 from dns import rdatatype
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from deadhop.cli import group
 from deadhop.dns.faults import Faults
+from deadhop.dns.listen import Server
 from deadhop.dns.sockets import endpoint, shown
 from deadhop.dns.zone import ZoneError, ZoneFile
 
@@ -166,6 +170,51 @@ def test_a_wrong_zone_names_file_and_line(text: str, said: str, tmp_path: Path) 
     assert said in str(raised.value)
     result = CliRunner().invoke(group, ["dns", "serve", str(path)])
     assert result.exit_code == 2
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                "$ORIGIN a.test.",
+                "$TTL x",
+                "$INCLUDE /etc/passwd",
+                "@ 3 SOA a b 1 1 1 1 1",
+                "x A 192.0.2.1",
+                'x TXT "',
+                "(",
+                ")",
+                ";",
+                "\\300 A 1.2.3.4",
+                "$GENERATE 1-9 a$ A 192.0.2.$",
+                "* CNAME *",
+                "é 3 A ::1",
+                "a" * 70 + " A 192.0.2.1",
+            ]
+        ),
+        max_size=6,
+    ),
+    st.text(max_size=20),
+)
+@settings(max_examples=300, deadline=None)
+def test_any_text_is_a_zone_or_a_zone_error(lines: list[str], noise: str) -> None:
+    try:
+        zone = ZoneFile("\n".join(lines) + noise)
+    except ZoneError:
+        return
+    for name in ("a.test", "x.a.test", "b.x.a.test"):
+        zone.answer(dns.message.make_query(name, "A")).to_wire(max_size=65535)
+
+
+@given(st.binary(max_size=80), st.integers(0, 80), st.integers(0, 255))
+@settings(max_examples=300, deadline=None)
+def test_any_octets_are_answered_or_passed_over(data: bytes, place: int, octet: int) -> None:
+    query = bytearray(dns.message.make_query("api.corp.test", "A", use_edns=0).to_wire())
+    query[place % len(query)] = octet
+    server = Server(ZoneFile(ZONE), Faults(pad=700, truncate_at=512))
+    for transport in ("udp", "tcp"):
+        for message in (data, bytes(query), bytes(query)[:place]):
+            asyncio.run(server.handle(message, ("127.0.0.1", 1), transport))
 
 
 def test_addresses() -> None:

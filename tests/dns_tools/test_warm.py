@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -122,8 +125,6 @@ def test_manifest() -> None:
     assert "SRV:_kerberos._udp.corp.test. " in script
     assert "A:a.test." in script
     assert "dig +tcp" in script
-    import subprocess
-
     subprocess.run(["sh", "-n", "-c", script], check=True)
 
 
@@ -197,6 +198,31 @@ def test_a_real_coredns_stays_warm(tmp_path: Path) -> None:
         assert cold["b.plain.test."] >= 1, "a fixed period leaves the entry out for up to a period"
         assert cold["a.plain.test."] <= cold["b.plain.test."]
         assert behaviours["a.plain.test."] == "plain"
+
+
+def test_the_command_ends_on_sigterm_and_says_what_it_kept() -> None:
+    with served() as at:
+        command = [
+            sys.executable,
+            "-m",
+            "deadhop",
+            "dns",
+            "warm",
+            "short.corp.test",
+            "--server",
+            f"127.0.0.1:{at.port}",
+        ]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        try:
+            assert process.stdout is not None
+            assert "short.corp.test. A @127.0.0.1" in process.stdout.readline()
+        finally:
+            process.send_signal(signal.SIGTERM)
+            rest = process.communicate()[0]
+        assert process.returncode == 0
+        assert "brought back" in rest
+        assert set(at.asked("tcp")) == {"A short.corp.test."}
+        assert not at.asked("udp")
 
 
 def test_no_server_answers() -> None:
