@@ -39,15 +39,11 @@ def asked(topology: Topology) -> Iterator[Asked]:
         )
         flow = PacketFlow(
             src=source, dst=host.strip("[]"), proto="udp", sport=40000, dport=int(port),
-            length=step.udp.size + HEADERS, df=step.udp.pmtudisc in ("do", "probe"),
+            length=step.udp.size + HEADERS, pmtudisc=step.udp.pmtudisc,
         )  # fmt: skip
-        mtus = [m for k in topology.links for end, m in ((k.dev, k.mtu), (k.peer, k.peer_mtu or k.mtu)) if m and end.startswith(f"{echo.in_}/")]  # fmt: skip
-        back = (echo.size or step.udp.size) + HEADERS
-        # A socket that wants path MTU discovery sets no DF on what it has to fragment itself (ip_dont_fragment).
-        fits = back <= min(mtus, default=1500)
         reply = PacketFlow(
             src=flow.dst, dst=flow.src, proto="udp", sport=flow.dport, dport=flow.sport, ct_state="established",
-            length=back, df=echo.pmtudisc in ("do", "probe") or (echo.pmtudisc == "want" and fits),
+            length=(echo.size or step.udp.size) + HEADERS, pmtudisc=echo.pmtudisc,
         )  # fmt: skip
         every = step.expect.answered == step.udp.count
         yield Asked(step.say, step.in_, flow, reply, every, step.expect.drops)

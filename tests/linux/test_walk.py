@@ -261,3 +261,42 @@ def test_a_full_conntrack_table_leaves_a_new_connection_open_and_spares_a_known_
     assert (
         walk_packet(ns.with_sysctl("net.netfilter.nf_conntrack_count", 63), packet).disposition == "forwarded"
     )
+
+
+@pytest.mark.parametrize(
+    ("mode", "learned", "length", "ends", "df"),
+    [
+        ("want", 0, 2379, "forwarded", True),
+        ("want", 1500, 2379, "forwarded", False),  # it fragments by itself from the second answer on
+        ("dont", 0, 2379, "forwarded", False),
+        ("do", 1500, 2379, "dropped", None),
+        ("do", 0, 2379, "forwarded", True),
+        ("probe", 1500, 2379, "forwarded", True),  # what was learned is ignored
+        ("interface", 1500, 2379, "forwarded", False),
+        ("interface", 0, 9100, "dropped", None),
+        ("omit", 0, 9100, "forwarded", False),
+    ],
+)
+def test_the_senders_path_mtu_discovery(
+    mode: str, learned: int, length: int, ends: str, df: bool | None
+) -> None:
+    """Specification §1, measured: who sets DF, who fragments, who is refused with EMSGSIZE."""
+    ns = node(
+        Route(
+            family=4,
+            dst="192.168.7.1",
+            type="local",
+            table="local",
+            legs=(NextHop(dev="eth0"),),
+            scope="host",
+        )
+    )
+    flow = PacketFlow(
+        src="192.168.7.1", dst="192.168.7.9", sport=53, dport=4000, length=length, pmtudisc=mode, pmtu=learned
+    )
+    answer = walk_packet(ns, flow)
+    assert str(answer.disposition) == ends
+    assert answer.errno == ("EMSGSIZE" if ends == "dropped" else "")
+    fragments = any(step.detail.get("fragments") for step in answer.steps)
+    if df is not None:
+        assert fragments is ((length > (learned or 9001) and mode in ("want", "dont")) or length > 9001)

@@ -19,6 +19,10 @@ class PacketFlow(msgspec.Struct, frozen=True, kw_only=True):
     namespace's conntrack listing decides, else the packet opens a connection. ``gso`` is the length in bytes of the
     IP packets that a GSO packet of ``length`` leaves as, 0 where it is none. ``demuxed`` tells that a connected socket
     of the namespace waits for the packet: early demux then takes its route from the socket (ip_early_demux).
+
+    ``pmtudisc`` is a local sender's IP_MTU_DISCOVER mode (``want``, ``dont``, ``do``, ``probe``, ``interface``, ``omit``);
+    it then decides about DF instead of ``df``. ``pmtu`` is the path MTU in bytes that the sender has learned for the
+    destination (``ip route show cache``), 0 for none.
     """
 
     src: str
@@ -38,6 +42,8 @@ class PacketFlow(msgspec.Struct, frozen=True, kw_only=True):
     ct_state: str | None = None
     gso: int = 0
     demuxed: bool = False
+    pmtudisc: str | None = None
+    pmtu: int = 0
     id: str = ""
     node: str | None = None
     netns: str | None = None

@@ -46,6 +46,8 @@ def send(walk: Walk, packet: Packet) -> None:
         route_sources(dst.alias),
     )
     mtu, limit = _mtu(dst, packet, dst.device)
+    if packet.pmtudisc is not None:
+        _discover(walk, packet, dst, mtu, limit)
     if packet.df and packet.wire_length > mtu:
         walk.step(
             limit,
@@ -87,9 +89,28 @@ def _route(walk: Walk, packet: Packet) -> Dst:
 
 
 def _mtu(dst: Dst, packet: Packet, device: Device) -> tuple[int, str]:
+    """ip_sk_use_pmtu: modes from PROBE on look at the device alone, the others at what was learned as well."""
+    if packet.pmtudisc in ("probe", "interface", "omit"):
+        return device.need_mtu(), f"device {device.name} mtu {device.mtu}"
     if packet.version == 4:
-        return route_mtu4(dst.alias, dst.leg, device)
-    return route_mtu6(dst.alias, device, forwarding=False)
+        mtu, limit = route_mtu4(dst.alias, dst.leg, device)
+    else:
+        mtu, limit = route_mtu6(dst.alias, device, forwarding=False)
+    locked = dst.alias is not None and dst.alias.mtu_locked
+    if packet.pmtu and packet.pmtu < mtu and not locked:
+        return packet.pmtu, f"path MTU {packet.pmtu} learned for {packet.dst_text}"
+    return mtu, limit
+
+
+def _discover(walk: Walk, packet: Packet, dst: Dst, mtu: int, limit: str) -> None:
+    """ip_dont_fragment and ip_sk_ignore_df: who sets DF, and who may fragment its own packets."""
+    mode = packet.pmtudisc
+    locked = dst.alias is not None and dst.alias.mtu_locked
+    if packet.wire_length > mtu and mode in ("do", "probe", "interface"):
+        text = f"{packet.length} bytes do not fit {mtu}, and the socket does not fragment (IP_MTU_DISCOVER {mode})"
+        walk.step(limit, text, "ip_append_data", route_sources(dst.alias), ok=False)
+        walk.refuse(EMSGSIZE, "__ip_append_data" if packet.version == 4 else "__ip6_append_data")
+    packet.df = mode in ("do", "probe") or (mode == "want" and packet.wire_length <= mtu and not locked)
 
 
 def emit(walk: Walk, packet: Packet) -> None:

@@ -14,6 +14,8 @@ from deadhop.model.packet import PacketFlow
 from deadhop.model.protocols import ICMP, ICMPV6, PROTOCOLS, TCP, TCP_FLAGS, UDP
 
 ECHO_REQUEST = {4: 8, 6: 128}
+#: IP_MTU_DISCOVER in the order of its values (ip(7), include/uapi/linux/in.h IP_PMTUDISC_*).
+PMTUDISC = ("dont", "want", "do", "probe", "interface", "omit")
 
 
 class Packet:
@@ -26,7 +28,7 @@ class Packet:
 
     __slots__ = (
         "conn", "ct", "ct_mark", "demuxed", "df", "dport", "dst", "error", "frag", "gso", "icmp_code", "icmp_type", "iif", "length",
-        "mark", "more", "oif", "proto", "reply", "route", "sport", "src", "tcp_flags", "tos", "ttl", "version",
+        "mark", "more", "oif", "pmtu", "pmtudisc", "proto", "reply", "route", "sport", "src", "tcp_flags", "tos", "ttl", "version",
         "whole",
     )  # fmt: skip
 
@@ -76,6 +78,9 @@ class Packet:
         self.whole = 0
         self.gso = 0
         self.demuxed = False
+        #: A local sender's IP_MTU_DISCOVER mode, and the path MTU that it has learned.
+        self.pmtudisc: str | None = None
+        self.pmtu = 0
         self.error = False
 
     def fragment(self, mtu: int) -> Packet:
@@ -169,6 +174,9 @@ def from_flow(flow: PacketFlow) -> Packet:
         iif=flow.in_dev,
     )
     packet.gso, packet.demuxed = flow.gso, flow.demuxed
+    if flow.pmtudisc is not None and flow.pmtudisc not in PMTUDISC:
+        raise Unknown(f"IP_MTU_DISCOVER mode {flow.pmtudisc!r} of the flow")
+    packet.pmtudisc, packet.pmtu = flow.pmtudisc, flow.pmtu
     if proto == TCP:
         packet.tcp_flags = _flags(
             tuple(flow.tcp_flags) if isinstance(flow.tcp_flags, list) else flow.tcp_flags
