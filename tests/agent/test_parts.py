@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -245,3 +248,65 @@ def test_giant_answers_do_not_stay_as_flows(monkeypatch: pytest.MonkeyPatch) -> 
             made.by_ip["10.0.0.5"], ("10.0.0.5", 1), ("1.1.1.1", 53), "UDP", answer("a.k8s.intra.", *ips)
         )
     assert len(log.ring) == 5
+
+
+@contextmanager
+def files_end_at(octets: int) -> Iterator[None]:
+    """No file of this process may grow past ``octets``: what a full disk is to the journal."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (octets, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_snapshot_that_cannot_be_written_takes_nothing_away(tmp_path: Path) -> None:
+    made, journal = core(), Journal(tmp_path)
+    journal.snapshot(made.lines(0))
+    for number in range(100):
+        _, line = made.learn(1, answer(f"n{number}.k8s.intra.", "198.18.0.1"), 1000.0)
+        assert line is not None
+        journal.add(line)
+    journal.flush()
+    before = read(tmp_path)
+    with files_end_at(200):
+        journal.begin_snapshot(made.lines(0), each=10)
+        while journal.step():
+            pass
+        assert (journal.failed, journal.busy) == ("File too large", False)
+        with pytest.raises(StateError, match="File too large"):
+            journal.snapshot(made.lines(0))
+    assert read(tmp_path) == before
+    assert not journal.wants_snapshot, "not before something can be written"
+    _, line = made.learn(1, answer("later.k8s.intra.", "198.18.0.1"), 1000.0)
+    assert line is not None
+    journal.add(line)
+    journal.flush()
+    assert journal.wants_snapshot
+    journal.snapshot(made.lines(0))
+    assert not journal.wants_snapshot
+    assert journal.failed == ""
+    journal.close()
+    again = core()
+    again.load(read(tmp_path)[0], 1001.0)
+    assert rows(again) == rows(made)
+
+
+def test_a_line_that_was_written_in_part_spoils_no_other(tmp_path: Path) -> None:
+    made, journal = core(), Journal(tmp_path)
+    journal.snapshot(made.lines(0))
+    path = max(tmp_path.glob("journal-*.jsonl"))
+    for batch, more in ("ab", 1 << 20), ("cd", 80), ("ef", 1 << 20):
+        for letter in batch:
+            _, line = made.learn(1, answer(f"{letter}.k8s.intra.", "198.18.0.1"), 1000.0)
+            assert line is not None
+            journal.add(line)
+        with files_end_at(path.stat().st_size + more):
+            journal.flush()
+        assert bool(journal.failed) == (batch == "cd")
+    lines, complaints = read(tmp_path)
+    assert complaints == []
+    assert [ln[2][0] for ln in lines if ln[0] == "lookup"] == ["a", "b", "c", "e", "f"]
+    assert journal.wants_snapshot, "it brings back what is missing"
+    journal.close()

@@ -25,7 +25,7 @@ from deadhop.agent.endpoints import Endpoint, EndpointSpec
 from deadhop.agent.flows import FlowLog
 from deadhop.agent.handlers import handlers
 from deadhop.agent.jobs import Jobs, tidy
-from deadhop.agent.journal import Journal, read
+from deadhop.agent.journal import Journal, StateError, read
 from deadhop.agent.loop import Loop
 from deadhop.agent.nft import Nft, NftError, open_nft
 from deadhop.agent.proxy import Proxy
@@ -318,7 +318,10 @@ class Agent:
         if self.settings.options.policy_unload_on_shutdown:
             self.jobs.unload_dns()
         self.worker.close()
-        self.journal.snapshot(self.core.lines(self.port))
+        try:
+            self.journal.snapshot(self.core.lines(self.port))
+        except StateError as error:
+            log(f"the state of before stays, with what the journal has since: {error}", "error")
         self.journal.close()
         self.api.close()
         log("stopped; the rules stay in force (fqdn agent --cleanup removes them)")

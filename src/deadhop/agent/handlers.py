@@ -10,6 +10,7 @@ import msgspec
 
 from deadhop.agent.api import Client, Handler, row_to_json
 from deadhop.agent.flows import Entry
+from deadhop.agent.journal import StateError
 from deadhop.fqdn.cache import NameMatch
 from deadhop.fqdn.flows import FlowLine
 from deadhop.fqdn.patterns import compile_unchecked
@@ -41,7 +42,10 @@ def handlers(agent: Agent) -> dict[str, Handler]:
         agent.proxy.forget()
         if change:
             agent.worker.apply(change, lambda error: agent.set_failed(error) if error else None)
-        agent.journal.snapshot(agent.core.lines(agent.port))
+        try:
+            agent.journal.snapshot(agent.core.lines(agent.port))
+        except StateError as error:
+            raise ValueError(f"cleaned {len(names)} names, which a restart may bring back: {error}") from None
         return {"cleaned": names}
 
     def names(_request: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ class Journal:
         self._size = 0
         self._slices: Iterator[list[Line]] | None = None
         self._writing: Any = None
+        self._behind = False
         self.failed = ""
 
     def start(self) -> None:
@@ -68,12 +70,12 @@ class Journal:
 
     def _next(self) -> None:
         self.flush()
+        path = self.folder / f"journal-{self._number + 1}.jsonl"
+        fresh = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         if self._fd >= 0:
             os.close(self._fd)
+        self._fd, self._size = fresh, 0
         self._number += 1
-        path = self.folder / f"journal-{self._number}.jsonl"
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        self._size = 0
 
     def add(self, line: Line) -> None:
         """Keep a line for the next :meth:`flush`."""
@@ -85,18 +87,25 @@ class Journal:
             return
         data = b"\n".join(self._pending) + b"\n"
         self._pending.clear()
+        written = 0
         try:
-            while data:
-                data = data[os.write(self._fd, data) :]
-                self._size += len(data)
+            while written < len(data):
+                written += os.write(self._fd, data[written:])
             self.failed = ""
         except OSError as error:
-            self.failed = error.strerror or str(error)
+            self._fail(error)
+            with suppress(OSError):  # no line may begin behind half of one
+                os.ftruncate(self._fd, self._size + data.rfind(b"\n", 0, written) + 1)
         self._size = os.lseek(self._fd, 0, os.SEEK_END)
+
+    def _fail(self, error: OSError) -> None:
+        self.failed = error.strerror or str(error)
+        self._behind = True
 
     @property
     def wants_snapshot(self) -> bool:
-        return self._slices is None and self._size > COMPACT_AT
+        """The journal is long, or lacks what could not be written before and can be written now."""
+        return self._slices is None and ((self._behind and not self.failed) or self._size > COMPACT_AT)
 
     @property
     def busy(self) -> bool:
@@ -104,37 +113,59 @@ class Journal:
         return self._slices is not None
 
     def begin_snapshot(self, lines: Iterable[Line], each: int = 1000) -> None:
-        """Start writing a snapshot; :meth:`step` goes on with it. One under way is given up."""
-        self._next()
+        """Start writing a snapshot; :meth:`step` goes on with it. One under way is given up.
+
+        What cannot be written is given up and told by ``failed``: the snapshot and journals of before stay.
+        """
+        self._give_up()
+        try:
+            self._next()
+            self._writing = (self.folder / (SNAPSHOT + ".new")).open("wb")
+            os.fchmod(self._writing.fileno(), 0o600)
+            self._writing.write(_encode(("agent", {"schema": SCHEMA, "journal": self._number})) + b"\n")
+        except OSError as error:
+            self._give_up()
+            self._fail(error)
+        else:
+            self._slices = _slices(lines, each)
+
+    def _give_up(self) -> None:
+        self._slices = None
         if self._writing is not None:
-            self._writing.close()
-        self._slices = _slices(lines, each)
-        self._writing = (self.folder / (SNAPSHOT + ".new")).open("wb")
-        os.fchmod(self._writing.fileno(), 0o600)
-        self._writing.write(_encode(("agent", {"schema": SCHEMA, "journal": self._number})) + b"\n")
+            with suppress(OSError):  # what is still in its buffer
+                self._writing.close()
+            self._writing = None
 
     def step(self) -> bool:
         """Write one slice; True where more is to come."""
         if self._slices is None:
             return False
         part = next(self._slices, None)
-        if part is not None:
-            self._writing.write(b"".join(_encode(line) + b"\n" for line in part))
-            return True
-        self._writing.write(_encode(("end",)) + b"\n")
-        self._writing.close()
+        try:
+            if part is not None:
+                self._writing.write(b"".join(_encode(line) + b"\n" for line in part))
+                return True
+            self._writing.write(_encode(("end",)) + b"\n")
+            self._writing.close()
+            os.replace(self.folder / (SNAPSHOT + ".new"), self.folder / SNAPSHOT)
+        except OSError as error:
+            self._give_up()
+            self._fail(error)
+            return False
         self._writing = self._slices = None
-        os.replace(self.folder / (SNAPSHOT + ".new"), self.folder / SNAPSHOT)
+        self._behind, self.failed = False, ""
         for number in _journals(self.folder):
             if number < self._number:
                 (self.folder / f"journal-{number}.jsonl").unlink(missing_ok=True)
         return False
 
     def snapshot(self, lines: Iterable[Line]) -> None:
-        """Write a snapshot at once."""
+        """Write a snapshot at once. Raises :class:`StateError`."""
         self.begin_snapshot(lines)
         while self.step():
             pass
+        if self._behind:
+            raise StateError(f"{self.folder}: {self.failed}")
 
     def close(self) -> None:
         self.flush()
