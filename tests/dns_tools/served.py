@@ -84,13 +84,11 @@ def served(
 
 
 def coredns_binary() -> str:
-    """A CoreDNS binary, empty where there is none: DEADHOP_COREDNS, the PATH, or one that was built before."""
-    built = "/tmp/gobin/coredns"
-    return (
-        os.environ.get("DEADHOP_COREDNS")
-        or shutil.which("coredns")
-        or (built if os.access(built, os.X_OK) else "")
-    )
+    """A CoreDNS binary, empty where there is none: DEADHOP_COREDNS, the PATH, or what ``scripts/build-coredns`` built."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "deadhop/bin/coredns")
+    found = os.environ.get("DEADHOP_COREDNS") or shutil.which("coredns")
+    built = (str(path) for path in (cache, Path("/tmp/gobin/coredns")) if os.access(path, os.X_OK))
+    return found or next(built, "")
 
 
 class Running:

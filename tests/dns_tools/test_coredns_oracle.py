@@ -19,7 +19,9 @@ from deadhop.model.dns import RR
 
 from .served import coredns, coredns_binary, served
 
-pytestmark = pytest.mark.skipif(not coredns_binary(), reason="no CoreDNS here (DEADHOP_COREDNS or the PATH)")
+pytestmark = pytest.mark.skipif(
+    not coredns_binary(), reason="no CoreDNS here: scripts/build-coredns makes one"
+)
 
 ZONE = """\
 $ORIGIN test.

@@ -152,7 +152,7 @@ stale.test:PORT {
 """
 
 
-@pytest.mark.skipif(not coredns_binary(), reason="no CoreDNS here (DEADHOP_COREDNS or the PATH)")
+@pytest.mark.skipif(not coredns_binary(), reason="no CoreDNS here: scripts/build-coredns makes one")
 def test_a_real_coredns_stays_warm(tmp_path: Path) -> None:
     """CoreDNS passes a question on by the transport it came by, and prefetches over TCP: what reaches the upstream by
     UDP is a client's cold miss."""
