@@ -20,7 +20,6 @@ from types import FrameType
 
 READ = select.EPOLLIN
 WRITE = select.EPOLLOUT
-_BROKEN = select.EPOLLERR | select.EPOLLHUP
 
 Callback = Callable[[int], None]
 """Called with the events that are ready."""

@@ -102,18 +102,25 @@ def up(name: str, detach: bool) -> int:
 def down(name: str | None, every: bool) -> int:
     """Remove a lab that `up --detach` left up."""
     from deadhop.lab.topology import holder, owner
+    from deadhop.lab.topology.made import LabError
 
     if not name and not every:
         raise click.UsageError("which one? NAME, or --all")
     wanted = [s for s in holder.states() if every or s.name == name]
     if not wanted and not every:
         raise click.UsageError(f"no lab {name!r} is up")
+    failed = False
     for state in wanted:
-        holder.end(state)
-        click.echo(f"{state.name} is down")
+        try:
+            holder.end(state)
+        except LabError as error:
+            click.echo(str(error), err=True)
+            failed = True
+        else:
+            click.echo(f"{state.name} is down")
     for left in owner.sweep():
         click.echo(f"removed {left}, left by a process that is gone")
-    return 0
+    return 1 if failed else 0
 
 
 def _load(name: str) -> Scenario:

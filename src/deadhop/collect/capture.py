@@ -16,7 +16,7 @@ import time
 from deadhop.wire import pcapng
 
 _ETH_P_ALL = 3
-_SOL_PACKET, _PACKET_STATISTICS, _PACKET_IGNORE_OUTGOING = 263, 6, 23
+_SOL_PACKET, _PACKET_STATISTICS = 263, 6
 _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
 #: ARPHRD_* (include/uapi/linux/if_arp.h) to the link type of a capture file.
 _LINKS = {

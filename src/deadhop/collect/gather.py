@@ -5,7 +5,6 @@ Each file is made on its own: a tool that is missing, refused or silent costs it
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -194,8 +193,3 @@ def _clean(value: object) -> object:
     if isinstance(value, list):
         return [_clean(below) for below in value]
     return value
-
-
-def writable(folder: Path) -> bool:
-    """Whether files can be made in ``folder``."""
-    return os.access(folder, os.W_OK | os.X_OK)

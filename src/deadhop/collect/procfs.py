@@ -51,7 +51,7 @@ def counters() -> str:
 
 
 def _row(name: str, value: str) -> str:
-    return f"{name:<32}{value:<18} 0.0"
+    return f"{name:<31} {value:<18} 0.0"
 
 
 def uname() -> str:

@@ -60,7 +60,7 @@ def unavailable() -> str:
     return "" if kernel() else "no kernel for the guest: scripts/guest-kernel fetches one"
 
 
-class CannotBoot(AssertionError):
+class CannotBoot(RuntimeError):
     """A guest cannot be made or did not run to its end; the message says why."""
 
 

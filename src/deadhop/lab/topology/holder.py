@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,9 @@ import msgspec
 from deadhop.lab.topology import build, owner, serve
 from deadhop.lab.topology.made import Lab, LabError
 from deadhop.model.topology import Topology
+
+#: How long a holder may take to remove its lab, in seconds.
+PATIENCE = 20.0
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +54,8 @@ class _Asked(Exception):
 
 
 def _ask(_number: int, _frame: FrameType | None) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):  # a second one would leave half of the lab behind
+        signal.signal(number, signal.SIG_IGN)
     raise _Asked
 
 
@@ -122,7 +128,7 @@ def _background(topology: Topology, outlet: int) -> None:
 
 
 def end(state: State) -> None:
-    """Asks a holder to end, and waits until it has removed everything."""
+    """Asks a holder to end, and waits until it has removed everything. Raises :class:`LabError` where it does not."""
     try:
         descriptor = os.pidfd_open(state.pid)
     except ProcessLookupError:
@@ -130,8 +136,9 @@ def end(state: State) -> None:
     try:
         if owner.start_time(state.pid) == state.start:
             signal.pidfd_send_signal(descriptor, signal.SIGTERM)
-            import select
-
-            select.select([descriptor], [], [], 20)
+            if not select.select([descriptor], [], [], PATIENCE)[0]:
+                raise LabError(
+                    f"{state.name}: pid {state.pid} was asked to end and has not within {PATIENCE:.0f} s"
+                )
     finally:
         os.close(descriptor)

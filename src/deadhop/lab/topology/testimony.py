@@ -5,11 +5,10 @@ from __future__ import annotations
 import ipaddress
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
 
-from deadhop.lab import verify
+from deadhop.collect import procfs
 from deadhop.lab.topology.made import Lab
+from deadhop.lab.verify.drops import DropProbe, NoProbe
 
 #: Counters that move with every packet and say nothing about a loss.
 _TRAFFIC = (
@@ -23,19 +22,8 @@ _TRAFFIC = (
 def counters(lab: Lab, name: str) -> dict[str, int]:
     """The namespace's counters by the names that ``nstat`` gives them."""
     with lab.inside(name):
-        texts = [Path(f"/proc/thread-self/net/{file}").read_text() for file in ("snmp", "netstat", "snmp6")]
-    found: dict[str, int] = {}
-    for text in texts[:2]:
-        rows = text.splitlines()
-        for heads, values in zip(rows[::2], rows[1::2], strict=False):
-            prefix, _, names = heads.partition(": ")
-            numbers = values.partition(": ")[2].split()
-            found.update({prefix + n: int(v) for n, v in zip(names.split(), numbers, strict=False)})
-    for line in texts[2].splitlines():
-        words = line.split()
-        if len(words) == 2:
-            found[words[0]] = int(words[1])
-    return found
+        rows = procfs.counters().splitlines()[1:]
+    return {key: int(value) for key, value, _rate in map(str.split, rows)}
 
 
 def moved(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
@@ -52,12 +40,12 @@ class Drops:
 
     def __init__(self, why_not: str = "") -> None:
         self.why_not = why_not
-        self._probe: Any = None
+        self._probe: DropProbe | None = None
         if why_not:
             return
         try:
-            self._probe = verify.DropProbe()  # type: ignore[attr-defined]
-        except verify.NoProbe as error:  # type: ignore[attr-defined]
+            self._probe = DropProbe()
+        except NoProbe as error:
             self.why_not = str(error)
 
     def take(self, names: dict[int, str]) -> dict[str, Counter[tuple[str, str]]]:

@@ -21,7 +21,7 @@ ETH_P_ALL = 3
 SOL_PACKET, PACKET_IGNORE_OUTGOING = 263, 23
 SO_MARK = 36
 IP_MTU_DISCOVER, IP_PMTUDISC_DONT, IP_PMTUDISC_DO = 10, 0, 2
-IPV6_TCLASS, IPV6_DONTFRAG, IPV6_HDRINCL = 67, 62, 36
+IPV6_TCLASS, IPV6_DONTFRAG = 67, 62
 #: How long a packet may take to show, in seconds: a softirq's time, which ksoftirqd may delay on a busy machine.
 SETTLE, PATIENT = 0.02, 0.4
 
