@@ -65,29 +65,29 @@ def handlers(agent: Agent) -> dict[str, Handler]:
             "names": len(agent.core.node.names.cache.forward),
         }
 
-    def collect(_request: dict[str, Any], client: Client) -> None:
-        """A conntrack pass and a DNS GC now, in this order."""
-
-        def looked() -> None:
-            agent.jobs.dns_gc()
-
-            def applied(_error: str) -> None:
-                client.send({"done": True})
-                client.end()
-
-            agent.worker.apply("", applied)
-
-        agent.jobs.look_now(looked)
-
     return {
         "cache-list": once(cache_list),
         "cache-clean": once(cache_clean),
         "names": once(names),
         "selectors": once(selectors),
         "status": once(status),
-        "collect": collect,
+        "collect": lambda _request, client: collect(agent, client),
         "observe": lambda request, client: observe(agent, request, client),
     }
+
+
+def collect(agent: Agent, client: Client) -> None:
+    """A look at the connections and a DNS GC now, in this order; answered when the kernel's sets have the change."""
+
+    def applied(_error: str) -> None:
+        client.send({"done": True})
+        client.end()
+
+    def looked() -> None:
+        agent.jobs.dns_gc()
+        agent.worker.apply("", applied)
+
+    agent.jobs.look_now(looked)
 
 
 def matcher(agent: Agent, pattern: Any) -> NameMatch | None:

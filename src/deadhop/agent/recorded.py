@@ -20,7 +20,7 @@ from deadhop.evidence.format import Context, Lines
 from deadhop.evidence.formats import coredns_log
 from deadhop.fqdn.admission import AnyPeer
 from deadhop.fqdn.clock import from_rfc3339
-from deadhop.fqdn.flows import Flow, FlowEndpoint, decode_line
+from deadhop.fqdn.flows import Flow, FlowDNS, FlowEndpoint, Layer7, decode_line
 from deadhop.fqdn.names import fqdn
 from deadhop.fqdn.options import Options, Version
 from deadhop.fqdn.policy import CIDRAllow, EgressPolicy, PortSpec
@@ -119,26 +119,15 @@ def _flow(
     protocol = "UDP" if layer and layer.udp else "TCP"
     ports = (layer.udp or layer.tcp or layer.sctp) if layer else None
     if flow.l7 is not None and flow.l7.dns is not None:
-        dns = flow.l7.dns
-        port = (ports.source_port if flow.is_reply else ports.destination_port) if ports else 53
-        answer = None
-        if flow.l7.type == "RESPONSE":
-            answer = _answer(dns.query, dns.qtypes, dns.ips, dns.cnames, dns.ttl, dns.rcode)
-        elif flow.verdict != "DROPPED":
+        if flow.l7.type != "RESPONSE" and flow.verdict != "DROPPED":
             return  # its answer, where one came, has a flow of its own
-        rtype = dns.qtypes[0] if dns.qtypes else "A"
-        query = Query(
-            at=at,
-            endpoint=pod,
-            name=fqdn(dns.query),
-            type=rtype,
-            server=server,
-            port=port,
-            protocol=protocol,
-            answer=answer,
-            sources=(source,),
+        port = (ports.source_port if flow.is_reply else ports.destination_port) if ports else 53
+        asked = _query(flow.l7, flow.l7.dns)
+        found.queries.append(
+            msgspec.structs.replace(
+                asked, at=at, endpoint=pod, server=server, port=port, protocol=protocol, sources=(source,)
+            )
         )
-        found.queries.append(query)
         return
     if (
         flow.is_reply
@@ -164,6 +153,15 @@ def _flow(
         )
     )
     found.verdicts.append(flow.verdict)
+
+
+def _query(layer: Layer7, dns: FlowDNS) -> Query:
+    """What was asked and what came, without when, by whom and of whom."""
+    answer = None
+    if layer.type == "RESPONSE":
+        answer = _answer(dns.query, dns.qtypes, dns.ips, dns.cnames, dns.ttl, dns.rcode)
+    rtype = dns.qtypes[0] if dns.qtypes else "A"
+    return Query(at=0.0, endpoint="", name=fqdn(dns.query), type=rtype, answer=answer)
 
 
 def _endpoint(found: Recording, end: FlowEndpoint, ip: str, by_ip: dict[str, str]) -> None:
