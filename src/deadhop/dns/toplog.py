@@ -224,7 +224,8 @@ def _tally_paths(paths: list[str], tick: Callable[[str], None], workers: int) ->
                 total.merge(tally_stream(pipe))
         else:
             size = os.stat(path).st_size
-            ranges += [(path, at, min(at + RANGE, size)) for at in range(0, size, RANGE)]
+            step = max(RANGE, -(-size // (TASKS * workers)))
+            ranges += [(path, at, min(at + step, size)) for at in range(0, size, step)]
     if len(ranges) == 1 or workers == 1:
         for one in ranges:
             total.merge(tally_range(*one))
