@@ -61,7 +61,7 @@ def walk_across(wiring: Wiring, netns: str, flow: PacketFlow) -> Journey:
 
     Raises :class:`KeyError` where the evidence has no namespace of that name.
     """
-    wiring.worlds[netns]
+    wiring.worlds[netns]  # before anything is walked
     questions: list[str] = []
     journeys = list(enumerate_choices(lambda choices: _Trip(wiring, choices, questions).of(netns, flow)))
     first = journeys[0]
@@ -249,10 +249,10 @@ class _Trip:
             return True
         back = _Trip(self.wiring, self.choices, self.questions)
         back.left = self.left
-        _answer, station = back._carry(walk, netns, error, way)
+        carried, station = back._carry(walk, netns, error, way)
         self._note(netns, None, walk)
         if station is None:
-            return None if _answer.disposition is Disposition.FORWARDED else False
+            return None if carried.disposition is Disposition.FORWARDED else False
         far = back.go(station.netns, error)
         self.stages += back.stages
         if far.answer.disposition in (Disposition.FORWARDED, Disposition.UNKNOWN):
