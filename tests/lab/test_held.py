@@ -16,10 +16,13 @@ from deadhop.lab.verify import unavailable
 pytestmark = [pytest.mark.lab, pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "available")]
 TOPOLOGY = """deadhop: topology/1
 name: held
-title: two namespaces and a wire
-namespaces: {a: {}, b: {}}
-links: [{kind: veth, dev: a/e0, peer: b/e0}]
+title: six namespaces
+namespaces: {a: {}, b: {}, c: {}, d: {}, e: {}, f: {}}
 """
+
+
+def left(tag: str) -> list[str]:
+    return [name for name in owner.namespaces() if name.startswith(tag)]
 
 
 def test_more_than_one_signal_leaves_nothing(tmp_path: Path) -> None:
@@ -36,13 +39,15 @@ def test_more_than_one_signal_leaves_nothing(tmp_path: Path) -> None:
         assert process.stderr is not None
         assert "Ctrl-C" in process.stderr.readline()
         tag = f"dh-{process.pid}-"
-        assert len([name for name in owner.namespaces() if name.startswith(tag)]) == 2
-        for _ in range(3):
-            process.send_signal(signal.SIGINT)
-            process.send_signal(signal.SIGTERM)
+        assert len(left(tag)) == 6
+        process.send_signal(signal.SIGINT)
+        while len(left(tag)) == 6:
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
         assert process.wait() == 0, process.stderr.read()
     finally:
         process.kill()
         process.wait()
-    assert [name for name in owner.namespaces() if name.startswith(tag)] == []
+    assert left(tag) == []
     assert list((tmp_path / "deadhop-lab-state").iterdir()) == []
