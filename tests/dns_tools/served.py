@@ -87,8 +87,7 @@ def coredns_binary() -> str:
     """A CoreDNS binary, empty where there is none: DEADHOP_COREDNS, the PATH, or what ``scripts/build-coredns`` built."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "deadhop/bin/coredns")
     found = os.environ.get("DEADHOP_COREDNS") or shutil.which("coredns")
-    built = (str(path) for path in (cache, Path("/tmp/gobin/coredns")) if os.access(path, os.X_OK))
-    return found or next(built, "")
+    return found or (str(cache) if os.access(cache, os.X_OK) else "")
 
 
 class Running:

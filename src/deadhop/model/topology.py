@@ -6,7 +6,7 @@ a listing would. A device is ``NAMESPACE/DEVICE`` wherever a link names it.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -108,17 +108,20 @@ class Http(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     size: int = 0
 
 
+#: A number, exact (``2``, ``+2``) or bounded (``>0``, ``>=2``, ``<12``, ``<=3``).
+Amount = int | Annotated[str, msgspec.Meta(pattern=r"^ *(>=|>|<=|<|[+-])? *[0-9]+ *$")]
+
+
 class Expect(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What a step must show. ``answered`` counts datagrams that came back; ``status`` is 0 for no answer.
-    ``counters`` and ``drops`` are by namespace: how much a counter moves (``+1``, ``>0``, ``0``), and which reasons
-    the kernel gives. ``cause`` is what a diagnosis of the collected evidence finds first."""
+    ``counters`` and ``drops`` are by namespace: how much a counter moves, and which reasons the kernel gives. ``cause`` is what a diagnosis of the collected evidence finds first."""
 
     exit: int | None = None
     output: str = ""
-    answered: int | None = None
+    answered: Amount | None = None
     status: int | None = None
     errno: str = ""
-    counters: dict[str, dict[str, str | int]] = {}
+    counters: dict[str, dict[str, Amount]] = {}
     drops: dict[str, list[str]] = {}
     cause: str = ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from deadhop.lab.topology import build, serve, testimony, traffic
 from deadhop.lab.topology.evidence import Evidence
 from deadhop.lab.topology.made import Lab
 from deadhop.lab.topology.story import Story
-from deadhop.model.topology import Expect, Step, Topology
+from deadhop.model.topology import Amount, Expect, Step, Topology
 
 #: Lines of a command's output that the story shows; the evidence keeps all.
 SHOWN = 8
@@ -73,7 +74,7 @@ class _Player:
         for name, wanted in step.expect.counters.items():
             for key, amount in wanted.items():
                 delta = after[name].get(key, 0) - before[name].get(key, 0)
-                story.check(f"{key} of {name} moves {amount}", _moves(delta, amount), f"{delta:+}")
+                story.check(f"{key} of {name} moves {amount}", _fits(delta, amount), f"{delta:+}")
         for name, reasons in step.expect.drops.items():
             seen = {reason for reason, _packet in dropped.get(name, ())}
             for reason in reasons:
@@ -118,7 +119,7 @@ class _Player:
     def _judge(self, expect: Expect, outcome: traffic.Outcome) -> None:
         check = self.story.check
         if expect.answered is not None:
-            check(f"{expect.answered} answered", outcome.answered == expect.answered, str(outcome))
+            check(f"{expect.answered} answered", _fits(outcome.answered, expect.answered), str(outcome))
         if expect.status is not None:
             wanted = f"HTTP {expect.status}" if expect.status else "no answer"
             check(wanted, outcome.status == expect.status, str(outcome))
@@ -154,11 +155,13 @@ class _Player:
             )
 
 
-def _moves(delta: int, wanted: str | int) -> bool:
-    """``+2`` and ``2`` exactly, ``>0`` and ``>=2`` at least."""
+_BOUNDS = {">=": operator.ge, ">": operator.gt, "<=": operator.le, "<": operator.lt}
+
+
+def _fits(number: int, wanted: Amount) -> bool:
+    """Whether a number is what a topology asks for: ``2`` and ``+2`` exactly, ``>0``, ``>=2``, ``<12``, ``<=3`` as bounds."""
     text = str(wanted).replace(" ", "")
-    if text.startswith(">="):
-        return delta >= int(text[2:])
-    if text.startswith(">"):
-        return delta > int(text[1:])
-    return delta == int(text)
+    for sign, holds in _BOUNDS.items():
+        if text.startswith(sign):
+            return bool(holds(number, int(text.removeprefix(sign))))
+    return number == int(text)
