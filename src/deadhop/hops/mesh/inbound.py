@@ -206,6 +206,9 @@ def _tls_meets_plain_chain(
         function="http1.codec_error",
     )
     log = LogLine(frozenset(("DPE",)), "http1.codec_error")
+    if arrival.tls == "none" and arrival.payload == "partial-tls":
+        # Nobody has begun a handshake yet that the 400 could spoil: the caller reads it.
+        return FarEnd(kind="response", status=400, log=log, mtls=False, server=pod.key)
     cause = tls_cause(ctx.version, WRONG_VERSION)
     return FarEnd(
         kind="tls-failed", cause=cause, log=log, server=pod.key, mtls=False if arrival.tls == "none" else None

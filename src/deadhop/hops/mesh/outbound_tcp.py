@@ -66,8 +66,10 @@ def proxied(ctx: Context, cluster: Cluster, arrival: Arrival) -> MeshOutcome:
         ending, log = ("reset", line("UR")) if forwarded else ("closed", line())
         return msgspec.structs.replace(outcome, ending=ending, client_log=log)
     if far.kind == "silent" and arrival.payload == "partial-tls":
-        # The caller gives up first: the server's sidecar answers its close with a reset.
-        log = line("UR") if has(ctx.version, "tcp_reset_forwarded") and far.log is None else line()
+        # The caller gives up first: a sidecar whose TLS inspector still waits answers its close with a reset, an
+        # application does not.
+        waits = far.log is None and not far.reached_app
+        log = line("UR") if waits and has(ctx.version, "tcp_reset_forwarded") else line()
         return msgspec.structs.replace(outcome, client_log=log)
     return msgspec.structs.replace(outcome, client_log=line())
 
