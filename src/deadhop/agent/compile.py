@@ -99,14 +99,14 @@ def rules_of(endpoint: Endpoint, policies: Iterable[KubeObject], peers: Sequence
             denies += [_reach(policy, "egressDeny", rule, item, known) for item in _items(rule)]
         for rule in mappings(policy.spec, "egress"):
             if "toFQDNs" in rule:
-                selectors = tuple(map(_selector, mappings(rule, "toFQDNs")))
+                selectors = tuple(map(FQDNSelector.read, mappings(rule, "toFQDNs")))
                 fqdns += [FQDNAllow(selectors=selectors, ports=_specs(item)) for item in _items(rule)]
                 continue
             for item in _items(rule):
                 reach = _reach(policy, "egress", rule, item, known)
                 listed = mapping(item, "rules").get("dns") if item else None
                 if listed:
-                    names = tuple(map(_selector, mappings(listed)))
+                    names = tuple(map(FQDNSelector.read, mappings(listed)))
                     dns.append(DNSRule(reach, _specs(item), names))
                     continue
                 allows.append(reach)
@@ -201,10 +201,6 @@ def _single(policies: Iterable[KubeObject]) -> list[KubeObject]:
 
 def _items(rule: dict[str, Any]) -> list[dict[str, Any] | None]:
     return [*mappings(rule, "toPorts")] or [None]
-
-
-def _selector(item: dict[str, Any]) -> FQDNSelector:
-    return FQDNSelector(str(item.get("matchName") or ""), str(item.get("matchPattern") or ""))
 
 
 def _specs(item: dict[str, Any] | None) -> tuple[PortSpec, ...]:

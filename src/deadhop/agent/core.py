@@ -287,7 +287,7 @@ def users_of(policies: Iterable[KubeObject]) -> dict[FQDNSelector, list[KubeObje
     for policy in policies:
         specs = [policy.spec, *mappings(policy.raw, "specs")]
         used = {
-            FQDNSelector(str(f.get("matchName") or ""), str(f.get("matchPattern") or ""))
+            FQDNSelector.read(f)
             for spec in specs
             for rule in mappings(spec, "egress")
             for f in mappings(rule, "toFQDNs")

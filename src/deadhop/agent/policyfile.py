@@ -206,7 +206,7 @@ def _rule(rule: dict[str, Any], path: At, version: Version) -> Iterator[tuple[At
         return
     for number, item in enumerate(mappings(rule, "toFQDNs")):
         where: At = (*path, "toFQDNs", number)
-        if complaint := crd_complaint(_fqdn(item), version):
+        if complaint := crd_complaint(FQDNSelector.read(item), version):
             yield where, f"{dotted(where)}: {complaint}"
     for number, selector in enumerate(mappings(rule, "toEndpoints")):
         yield from _selector(selector, (*path, "toEndpoints", number))
@@ -260,12 +260,8 @@ def _ports(
         )
     for number, entry in enumerate(mappings(rules)):
         at: At = (*path, "rules", "dns", number)
-        if complaint := crd_complaint(_fqdn(entry), version):
+        if complaint := crd_complaint(FQDNSelector.read(entry), version):
             yield at, f"{dotted(at)}: {complaint}"
-
-
-def _fqdn(item: dict[str, Any]) -> FQDNSelector:
-    return FQDNSelector(str(item.get("matchName") or ""), str(item.get("matchPattern") or ""))
 
 
 def _selector(selector: Any, path: At) -> Iterator[tuple[At, str]]:

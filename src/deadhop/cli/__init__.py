@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import import_module
 
 import click
 
 from deadhop import __version__
+from deadhop.cli.lazy import LazyGroup
 
 #: Command name to its one-line help. The module ``deadhop.cli.<name>`` has a click command ``command``.
 COMMANDS: dict[str, str] = {
@@ -32,24 +32,6 @@ COMMANDS: dict[str, str] = {
 }
 
 
-class _Lazy(click.Group):
-    """A group that imports a command's module only when the command is used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
-            return None
-        loaded = import_module(f"deadhop.cli.{cmd_name}").command
-        assert isinstance(loaded, click.Command)
-        return loaded
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
 EXAMPLES = """\b
 Examples:
   deadhop diagnose bundle.tar.gz          a colleague's bundle
@@ -58,7 +40,13 @@ Examples:
 """
 
 
-@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]}, epilog=EXAMPLES)
+@click.group(
+    cls=LazyGroup,
+    places={name: f"{name}:command" for name in COMMANDS},
+    lines=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EXAMPLES,
+)
 @click.version_option(__version__, "-V", "--version", prog_name="deadhop")
 def group() -> None:
     """deadhop finds the hop where a Kubernetes connection dies, shows the evidence, and proves the fix before

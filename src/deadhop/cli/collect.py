@@ -48,7 +48,7 @@ def node(output: Path | None, pods: tuple[str, ...], seconds: float) -> int:
     Secrets are redacted, processes' environments are never read. What could not be read is in manifest.json with the
     reason. Works without root as far as the kernel lets it.
     """
-    from deadhop.cli.lab_verify import end_on_sigterm
+    from deadhop.cli.sigterm import end_on_sigterm
     from deadhop.collect import pack
     from deadhop.collect.discover import NoNamespace
     from deadhop.collect.node import Manifest, collect

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import click
+
+from deadhop.cli.lazy import LazyGroup
 
 EXAMPLES = """\b
 Examples:
@@ -24,24 +24,12 @@ COMMANDS = {
 }
 
 
-class _Lazy(click.Group):
-    """Subcommands live in modules of their own, imported when they are used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
-            return None
-        loaded = import_module(f"deadhop.cli.dns_{cmd_name}").command
-        assert isinstance(loaded, click.Command)
-        return loaded
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-@click.group("dns", cls=_Lazy, epilog=EXAMPLES)
+@click.group(
+    "dns",
+    cls=LazyGroup,
+    places={name: f"dns_{name}:command" for name in COMMANDS},
+    lines=COMMANDS,
+    epilog=EXAMPLES,
+)
 def command() -> None:
     """DNS tools: check servers, keep a cache warm, serve a zone with faults, read query logs."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from deadhop.cli.lazy import LazyGroup
+
 EXAMPLES = """\b
 Examples:
   deadhop lab list
@@ -14,25 +16,16 @@ Examples:
 """
 
 
-class _Lazy(click.Group):
-    """Subcommands live in modules of their own, imported when they are used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return ["list", "run", "up", "down", "verify"]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in self.list_commands(ctx):
-            return None
-        if cmd_name == "verify":
-            from deadhop.cli.lab_verify import verify
-
-            return verify
-        from deadhop.cli import lab_play
-
-        return lab_play.COMMANDS[cmd_name]
+PLACES = {
+    "list": "lab_play:list_",
+    "run": "lab_play:run",
+    "up": "lab_play:up",
+    "down": "lab_play:down",
+    "verify": "lab_verify:verify",
+}
 
 
-@click.group("lab", cls=_Lazy, epilog=EXAMPLES)
+@click.group("lab", cls=LazyGroup, places=PLACES, epilog=EXAMPLES)
 def command() -> None:
     """Faults made real in network namespaces, and the model checked against the running kernel.
 

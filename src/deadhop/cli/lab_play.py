@@ -46,7 +46,7 @@ def run(name: str, keep: Path | None) -> int:
     if why := _cannot(scenario):
         click.echo(f"{scenario.name} cannot run here: {why}", err=True)
         return 3
-    from deadhop.cli.lab_verify import end_on_sigterm
+    from deadhop.cli.sigterm import end_on_sigterm
     from deadhop.lab.topology.made import Lab, LabError
     from deadhop.lab.topology.story import Story
 
@@ -149,6 +149,3 @@ def _entrances(names: dict[str, str]) -> None:
 def _held(names: dict[str, str]) -> None:
     _entrances(names)
     click.echo("Ctrl-C removes it.", err=True)
-
-
-COMMANDS: dict[str, click.Command] = {"list": list_, "run": run, "up": up, "down": down}

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from deadhop.cli.lab_verify import end_on_sigterm
 from deadhop.cli.mesh_preflight import preflight
+from deadhop.cli.sigterm import end_on_sigterm
 
 
 @click.group("mesh")

@@ -13,6 +13,7 @@ import struct
 import threading
 import time
 
+from deadhop.model.dns import DNS_PORTS
 from deadhop.wire import pcapng
 
 _ETH_P_ALL = 3
@@ -27,7 +28,6 @@ _LINKS = {
     769: pcapng.RAW,
     776: pcapng.RAW,
 }
-_DNS = frozenset({53, 5353, 8053, 9053, 1053})
 #: Bytes of capture that are kept; what comes later is counted as lost.
 MOST = 64 << 20
 
@@ -125,7 +125,7 @@ def keep(frame: bytes, at: int) -> int:
         return len(frame)
     if proto in (6, 17) and len(frame) >= start + 4:
         ports = struct.unpack_from(">HH", frame, start)
-        if _DNS & set(ports):
+        if DNS_PORTS & set(ports):
             return len(frame)
         if proto == 17:
             # the inner headers of a tunnel (VXLAN 4789 and 8472, Geneve 6081) say as much as the outer ones

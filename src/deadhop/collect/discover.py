@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-NAMED = (Path("/run/netns"), Path("/run/docker/netns"))
+from deadhop.kernel.namespaces import NAMED
+
 _POD = re.compile(r"pod([0-9a-f]{8}[-_][0-9a-f-]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{4}[-_][0-9a-f]{12})")
 
 

@@ -166,7 +166,7 @@ def _rules_of(items: Any) -> list[FQDNSelector]:
     found = []
     for item in items if isinstance(items, list) else []:
         if isinstance(item, Mapping):
-            found.append(FQDNSelector(str(item.get("matchName") or ""), str(item.get("matchPattern") or "")))
+            found.append(FQDNSelector.read(item))
     return found
 
 

@@ -7,7 +7,8 @@ identity labels show. They are not normalised: ``cilium.io`` and ``cilium.io.`` 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
@@ -50,6 +51,11 @@ class FQDNSelector(msgspec.Struct, frozen=True, order=True, rename="camel"):
 
     match_name: str = ""
     match_pattern: str = ""
+
+    @classmethod
+    def read(cls, item: Mapping[str, Any]) -> FQDNSelector:
+        """An entry as a manifest has it; a field that is missing or null is empty."""
+        return cls(str(item.get("matchName") or ""), str(item.get("matchPattern") or ""))
 
     def __str__(self) -> str:
         return f"MatchName: {self.match_name}, MatchPattern: {self.match_pattern}"

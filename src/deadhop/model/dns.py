@@ -10,6 +10,9 @@ from enum import IntEnum
 
 import msgspec
 
+#: Ports on which a packet may be DNS: the well-known ones, and those that node-local caches and test servers use.
+DNS_PORTS = frozenset({53, 5353, 8053, 9053, 1053})
+
 
 class Rcode(IntEnum):
     """Response codes (RFC 1035 section 4.1.1, RFC 2136 section 2.2)."""

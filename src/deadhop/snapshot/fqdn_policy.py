@@ -49,10 +49,7 @@ def selectors(listed: Iterable[FqdnSelector], policies: Iterable[KubeObject]) ->
         for rule in rules(policy):
             for item in mappings(rule, "toFQDNs"):
                 if item:
-                    made = Selector(
-                        FQDNSelector(str(item.get("matchName") or ""), str(item.get("matchPattern") or "")),
-                        policy,
-                    )
+                    made = Selector(FQDNSelector.read(item), policy)
                     if made.text:
                         found.setdefault(made.text, made)
     return list(found.values())

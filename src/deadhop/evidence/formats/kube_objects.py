@@ -23,6 +23,7 @@ from deadhop.model.observed.kube import (
     Secret,
     Service,
     ServicePort,
+    mapping,
 )
 from deadhop.model.observed.policy import CiliumOption
 from deadhop.model.record import Problem, Record
@@ -83,7 +84,7 @@ _ANNOTATED = (
 
 def _annotations(value: dict[str, Any]) -> dict[str, Any]:
     """The annotations of a piece: under ``metadata``, under ``annotations``, or standing alone."""
-    told = _dict(value, "metadata", "annotations") or _dict(value, "annotations") or value
+    told = mapping(value, "metadata", "annotations") or mapping(value, "annotations") or value
     return {str(k): v for k, v in told.items() if "/" in str(k)}
 
 
@@ -140,12 +141,6 @@ def pairs(value: Any) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((str(k), text(v)) for k, v in value.items())) if isinstance(value, dict) else ()
 
 
-def _dict(value: Any, *path: str) -> dict[str, Any]:
-    for key in path:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value if isinstance(value, dict) else {}
-
-
 def _list(value: Any) -> list[dict[str, Any]]:
     return [v for v in value if isinstance(v, dict)] if isinstance(value, list) else []
 
@@ -168,7 +163,7 @@ def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
             if kind not in ("Endpoints", "EndpointSlice", "ConfigMap")
             else {**value, "kind": kind}
         )
-    meta = _dict(value, "metadata")
+    meta = mapping(value, "metadata")
     common: dict[str, Any] = {
         "source": locate(),
         "where": context.where,
@@ -189,11 +184,11 @@ def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
         return
     yield build(common, value) if build else CLASS_OF_KIND.get(kind, KubeObject)(**common)
     if kind == "Pod":
-        for alias in _list(_dict(value, "spec").get("hostAliases")):
+        for alias in _list(mapping(value, "spec").get("hostAliases")):
             names = tuple(text(n) for n in alias.get("hostnames") or () if isinstance(n, str))
             yield HostsEntry(source=locate("spec/hostAliases"), where=common["name"], address=text(alias.get("ip")), names=names)  # fmt: skip
     if kind == "Ingress":
-        for key, told in _dict(meta, "annotations").items():
+        for key, told in mapping(meta, "annotations").items():
             if str(key).endswith("-snippet") and isinstance(told, str):
                 yield from snippet(told, locate())
     if kind == "ConfigMap":
@@ -201,7 +196,7 @@ def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
 
 
 def _pod(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
-    spec, status = _dict(value, "spec"), _dict(value, "status")
+    spec, status = mapping(value, "spec"), mapping(value, "status")
     statuses = _list(status.get("containerStatuses"))
     ready = (sum(1 for s in statuses if s.get("ready")), len(statuses)) if statuses else None
     return Pod(
@@ -211,12 +206,12 @@ def _pod(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
         ready=ready,
         phase=text(status.get("phase")),
         host_network=bool(spec.get("hostNetwork")) if "containers" in spec or "hostNetwork" in spec else None,
-        uid=text(_dict(value, "metadata").get("uid")),
+        uid=text(mapping(value, "metadata").get("uid")),
     )
 
 
 def _service(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
-    spec = _dict(value, "spec")
+    spec = mapping(value, "spec")
     ports = tuple(
         ServicePort(
             port=number,
@@ -230,7 +225,7 @@ def _service(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
         if (number := integer(text(p.get("port")))) is not None
     )
     selector = spec.get("selector")
-    balancer = _list(_dict(value, "status", "loadBalancer").get("ingress"))
+    balancer = _list(mapping(value, "status", "loadBalancer").get("ingress"))
     external = [text(b.get("ip")) or text(b.get("hostname")) for b in balancer] + [
         text(spec.get("loadBalancerIP"))
     ]
@@ -257,7 +252,7 @@ def _endpoints(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
     ports = [n for p in _list(value.get("ports")) if (n := integer(text(p.get("port")))) is not None]
     numbers += ports
     for endpoint in _list(value.get("endpoints")):
-        into = not_ready if _dict(endpoint, "conditions").get("ready") is False else ready
+        into = not_ready if mapping(endpoint, "conditions").get("ready") is False else ready
         for address in endpoint.get("addresses") or ():
             into += [f"{text(address)}:{p}" for p in ports] or [text(address)]
     labels = dict(common["labels"])
@@ -274,7 +269,7 @@ _BUILDERS = {"Pod": _pod, "Service": _service, "Endpoints": _endpoints, "Endpoin
 
 
 def _event(value: dict[str, Any], locate: Locate) -> Event:
-    about = _dict(value, "involvedObject") or _dict(value, "regarding")
+    about = mapping(value, "involvedObject") or mapping(value, "regarding")
     when = text(value.get("lastTimestamp")) or text(value.get("eventTime"))
     return Event(
         source=locate(),
@@ -283,14 +278,14 @@ def _event(value: dict[str, Any], locate: Locate) -> Event:
         reason=text(value.get("reason")),
         namespace=text(about.get("namespace")),
         object=f"{text(about.get('kind')).lower()}/{text(about.get('name'))}",
-        component=text(_dict(value, "source").get("component")) or text(value.get("reportingComponent")),
+        component=text(mapping(value, "source").get("component")) or text(value.get("reportingComponent")),
         message=text(value.get("message")) or text(value.get("note")),
         count=integer(text(value.get("count")), 1) or 1,
     )
 
 
 def _config_map(common: dict[str, Any], value: dict[str, Any], locate: Locate) -> Iterator[Record]:
-    data = _dict(value, "data")
+    data = mapping(value, "data")
     for key, content in data.items():
         if not isinstance(content, str):
             continue

@@ -16,7 +16,7 @@ import msgspec
 from deadhop.evidence import limits
 from deadhop.evidence.fields import fqdn
 from deadhop.evidence.format import BinaryFormat
-from deadhop.model.dns import rcode_name, type_name
+from deadhop.model.dns import DNS_PORTS, rcode_name, type_name
 from deadhop.model.observed.packets import ArpPacket, CapturedPacket, DnsSummary, Icmp, QuotedPacket
 from deadhop.model.record import Problem, Record, Source
 from deadhop.wire.dns import read_question
@@ -25,7 +25,6 @@ from deadhop.wire.pcap import PCAP_MAGIC, PCAPNG_MAGIC, Damage, Frame, Lost, fra
 
 _ETHERNET, _RAW, _LINUX_SLL, _LINUX_SLL2, _NULL, _IPV4, _IPV6 = 1, 101, 113, 276, 0, 228, 229
 _FLAGS = ((2, "S"), (1, "F"), (4, "R"), (8, "P"), (16, "."))
-DNS_PORTS = frozenset({53, 5353, 8053, 9053, 1053})
 
 
 def _read(data: bytes, name: str) -> Iterator[Record]:

@@ -71,11 +71,7 @@ def _second_word(p: Packet) -> Any:
     return _CHECKSUM
 
 
-def _icmp(proto: int, read: Getter) -> Getter:
-    return lambda p: read(p) if p.proto == proto else BREAK
-
-
-def _transport(proto: int, read: Getter) -> Getter:
+def _of(proto: int, read: Getter) -> Getter:
     return lambda p: read(p) if p.proto == proto else BREAK
 
 
@@ -99,18 +95,18 @@ def payload(body: dict[str, Any], family: str) -> tuple[Getter, str]:
         if field == "dport":
             return (lambda p: p.dport if p.proto == proto else BREAK), "inet_service"
         if protocol == "tcp" and field == "flags":
-            return _transport(TCP, lambda p: p.tcp_flags), "tcp_flag"
+            return _of(TCP, lambda p: p.tcp_flags), "tcp_flag"
         if protocol == "udp" and field == "length":
-            return _transport(UDP, lambda p: p.length - (20 if p.version == 4 else 40)), "integer"
-        return _transport(proto, _fixed(f"{protocol} {field}")), "integer"
+            return _of(UDP, lambda p: p.length - (20 if p.version == 4 else 40)), "integer"
+        return _of(proto, _fixed(f"{protocol} {field}")), "integer"
     if protocol in ("icmp", "icmpv6"):
         proto = ICMP if protocol == "icmp" else ICMPV6
         if field == "type":
-            return _icmp(proto, lambda p: p.icmp_type), f"{protocol}_type"
+            return _of(proto, lambda p: p.icmp_type), f"{protocol}_type"
         if field == "code":
-            return _icmp(proto, lambda p: p.icmp_code), f"{protocol}_code"
+            return _of(proto, lambda p: p.icmp_code), f"{protocol}_code"
         what = CHECKSUM if field == "checksum" else f"{protocol} {field}"
-        return _icmp(proto, _fixed(what)), "integer"
+        return _of(proto, _fixed(what)), "integer"
     if protocol == "ether" and family not in ("bridge", "netdev"):
         kind = "ether_type" if field == "type" else "ether_addr"
         return (lambda p: Vague(f"ether {field}") if p.iif else BREAK), kind
