@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from deadhop.agent import conntrack, packets
 from deadhop.agent.config import ConfigError, read_config, settings_for
 from deadhop.agent.core import Core
+from deadhop.agent.elements import text_of
 from deadhop.agent.endpoints import Endpoint, parse
 from deadhop.agent.filters import FlowFilter
 from deadhop.agent.flows import FlowLog
@@ -132,25 +133,23 @@ def test_a_lookup_is_renewed_and_cleaned_in_the_kernel_too() -> None:
     made = core()
     new, _ = made.learn(1, answer("a.k8s.intra.", "198.18.0.1"), 1000.0)
     assert new
-    text, batch = made.sets.additions(1000.0)
-    assert text == "add element inet deadhop_fqdn p0_f0_4 { 198.18.0.1 timeout 210s }\n"
+    change, batch = made.sets.additions(1000.0)
+    assert text_of(change) == "add element inet deadhop_fqdn p0_f0_4 { 198.18.0.1 timeout 210s }\n"
     again, _ = made.learn(1, answer("a.k8s.intra.", "198.18.0.1"), 1000.0)
     assert again, "a second answer waits for the transaction of the first"
     made.sets.applied(batch)
     assert not made.learn(1, answer("a.k8s.intra.", "198.18.0.1"), 1001.0)[0]
-    assert made.sets.renewals(1001.0, 64) == ""
+    assert made.sets.renewals(1001.0, 64) == ()
     made.learn(1, answer("a.k8s.intra.", "198.18.0.1"), 1070.0)
-    assert made.sets.renewals(1070.0, 64).splitlines() == [
+    assert text_of(made.sets.renewals(1070.0, 64)).splitlines() == [
         "delete element inet deadhop_fqdn p0_f0_4 { 198.18.0.1 }",
         "add element inet deadhop_fqdn p0_f0_4 { 198.18.0.1 timeout 210s }",
     ]
     made.learn(1, answer("a.k8s.intra.", "198.18.0.1"), 1270.0)
-    assert made.sets.renewals(1275.0, 64).startswith("add element"), (
-        "the lease may be over: first it is added"
-    )
+    assert made.sets.renewals(1275.0, 64)[0].verb == "add", "the lease may be over: first it is added"
     names, change = made.clean(1280.0, None)
     assert names == ["a.k8s.intra."]
-    assert "delete element inet deadhop_fqdn p0_f0_4 { 198.18.0.1 }" in change
+    assert "delete element inet deadhop_fqdn p0_f0_4 { 198.18.0.1 }" in text_of(change)
 
 
 def test_an_address_of_two_names_stays_with_the_second() -> None:
@@ -160,7 +159,7 @@ def test_an_address_of_two_names_stays_with_the_second() -> None:
     for at in (1060.0, 1120.0, 1180.0):
         made.node.conntrack_gc((), at - 10)
         _, change, _ = made.dns_gc(at)
-        assert "delete" not in change
+        assert "delete" not in text_of(change)
     assert made.permits(made.endpoints[0], "198.18.0.1", "TCP", 443)
     assert not made.permits(made.endpoints[0], "198.18.0.2", "TCP", 443)
 

@@ -14,12 +14,13 @@ import pytest
 
 from agent.rig import IP, NAME, OTHER, rig
 from agent.test_parts import WEB, core
+from deadhop.agent.elements import Command, Elements
 from deadhop.agent.flows import FlowLog
 from deadhop.agent.journal import Journal
 from deadhop.agent.loop import Loop
 from deadhop.agent.nft import CommandNft, LibNft, Nft, NftError
 from deadhop.agent.proxy import Allowed, Proxy
-from deadhop.agent.ruleset import TABLE, replace
+from deadhop.agent.ruleset import LONGEST_LEASE, TABLE, replace
 from deadhop.agent.stats import Stats
 from deadhop.agent.worker import Worker
 from deadhop.fqdn.answers import MessageDetails
@@ -108,6 +109,37 @@ def test_both_ways_to_nftables(make: Callable[[], Nft]) -> None:
     in_namespace(work)
 
 
+MANY = tuple((f"198.18.{n >> 8}.{n & 255}", 60.0 + n) for n in range(5000))
+SIX = (("2001:db8::1", 30.4), ("2001:db8::2", 1e9))
+
+
+@pytest.mark.parametrize("make", [LibNft, CommandNft])
+def test_elements_come_and_go(make: Callable[[], Nft]) -> None:
+    def timeouts(nft: Nft, name: str) -> dict[str, int]:
+        listed = nft.query(f"list set inet {TABLE} {name}")
+        elements = [e["elem"] for item in listed if "set" in item for e in item["set"].get("elem", ())]
+        return {e["val"]: e["timeout"] for e in elements}
+
+    def work() -> None:
+        nft = make()
+        nft.run(replace(core().plan, port=1053, counters={}, elements={}))
+        nft.change((Command("add", "p0_f0_4", MANY), Command("add", "p0_f0_6", SIX)))
+        assert timeouts(nft, "p0_f0_4") == {ip: int(seconds) for ip, seconds in MANY}
+        assert timeouts(nft, "p0_f0_6") == {"2001:db8::1": 31, "2001:db8::2": LONGEST_LEASE}
+        nft.change((Command("delete", "p0_f0_4", MANY[:4999]), Command("add", "p0_f0_4", MANY[:1])))
+        assert set(timeouts(nft, "p0_f0_4")) == {MANY[0][0], MANY[-1][0]}
+        absent = Command("delete", "p0_f0_4", (("192.0.2.9", 0.0),))
+        with pytest.raises(NftError, match="No such file"):
+            nft.change((Command("add", "p0_f0_4", MANY), absent, Command("add", "p0_f0_6", SIX)))
+        assert set(timeouts(nft, "p0_f0_4")) == {MANY[0][0], MANY[-1][0]}, "all of it or nothing"
+        with pytest.raises(NftError, match="No such file"):
+            nft.change((Command("add", "no_such_set", SIX),))
+        nft.change((Command("delete", "p0_f0_6", SIX),))
+        assert not timeouts(nft, "p0_f0_6"), "after a refusal the next change is taken"
+
+    in_namespace(work)
+
+
 def test_one_refused_change_does_not_take_others_with_it() -> None:
     def work() -> None:
         nft = LibNft()
@@ -132,9 +164,9 @@ def test_one_refused_change_does_not_take_others_with_it() -> None:
 
         worker = Worker(nft, lambda action: action())
         worker.apply(hold)
-        worker.apply(f"add element inet {TABLE} p0_f0_4 {{ 192.0.2.1 timeout 60s }}\n", done("first"))
-        worker.apply(f"delete element inet {TABLE} p0_f0_4 {{ 192.0.2.9 }}\n", done("bad"))
-        worker.apply(f"add element inet {TABLE} p0_f0_4 {{ 192.0.2.2 timeout 60s }}\n", done("last"))
+        worker.apply((Command("add", "p0_f0_4", (("192.0.2.1", 60.0),)),), done("first"))
+        worker.apply((Command("delete", "p0_f0_4", (("192.0.2.9", 0.0),)),), done("bad"))
+        worker.apply((Command("add", "p0_f0_4", (("192.0.2.2", 60.0),)),), done("last"))
         blocked.set()
         everything.wait()
         worker.close()
@@ -161,6 +193,10 @@ class Held:
     def run(self, text: str) -> None:
         self.go.wait()
         self.inner.run(text)
+
+    def change(self, commands: Elements) -> None:
+        self.go.wait()
+        self.inner.change(commands)
         self.applied = True
 
     def query(self, text: str) -> list[dict[str, Any]]:

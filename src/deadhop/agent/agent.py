@@ -262,7 +262,7 @@ class Agent:
         self.proxy.forget()
         self.replace_table()
         pause = time.perf_counter() - began
-        self.worker.apply("", lambda _error: self.jobs.end_forbidden())
+        self.worker.apply((), lambda _error: self.jobs.end_forbidden())
         self.journal.begin_snapshot(self.core.lines(self.port))
         self._reloaded(
             f"policies reloaded: {len(policies)}; the loop stood still for {pause * 1e3:.1f} ms", "info"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from deadhop.agent.compile import Compiled, compile_all, covered, covers
+from deadhop.agent.elements import Elements
 from deadhop.agent.endpoints import Endpoint
 from deadhop.agent.journal import Line, gone_line, lookup_line
 from deadhop.agent.learned import LearnedSets
@@ -146,7 +147,7 @@ class Core:
         groups = self.plan.sets[self.plan.of_endpoint[endpoint.name]]
         return any(covered(g.ports, protocol, port) and self.sets.holds(g.name, ip) for g in groups)
 
-    def dns_gc(self, now: float) -> tuple[GCResult, str, list[Line]]:
+    def dns_gc(self, now: float) -> tuple[GCResult, Elements, list[Line]]:
         """One run of the DNS GC: its result, the change of the kernel's sets, the journal's lines."""
         before = {(e.id, z.ip): z.names for e in self.node.endpoints.values() for z in e.zombies.dump()}
         result = self.node.dns_gc(now)
@@ -162,7 +163,7 @@ class Core:
             gone.append(("forgotten", forgotten))
         return result, self.sets.cleaned(result.names, now), gone
 
-    def clean(self, now: float, match: NameMatch | None) -> tuple[list[str], str]:
+    def clean(self, now: float, match: NameMatch | None) -> tuple[list[str], Elements]:
         """``fqdn cache clean``: the names it touched and the change of the kernel's sets."""
         names = cache_clean(self.node.names, list(self.node.endpoints.values()), now, match)
         return names, self.sets.cleaned(names, now)

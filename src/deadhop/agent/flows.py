@@ -6,7 +6,6 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
 
 from deadhop.agent.core import Core
 from deadhop.agent.endpoints import Endpoint
@@ -31,25 +30,17 @@ from deadhop.fqdn.flows import (
 from deadhop.fqdn.node import WORLD_IDENTITY
 
 KEPT = 16_384
+FEW = 15
 KEPT_ADDRESSES = 250_000
-"""Addresses in the kept flows together: giant answers must not fill the memory."""
+"""Addresses of answers with more than a few of them, together: giant answers must not fill the memory."""
 POLICY_DENIED, DENY_LIST = 133, 181
 L3_ONLY, L3_L4 = 1, 2
 
 
-class DNSEntry(NamedTuple):
-    """A query or an answer; its flow is made when somebody reads it."""
-
-    at: float
-    endpoint: Endpoint
-    client: Address
-    server: Address
-    protocol: str
-    details: MessageDetails
-    verdict: str
-
-
-Entry = DNSEntry | tuple[Flow, ...]
+DNSEntry = tuple[float, Endpoint, Address, Address, str, MessageDetails, str]
+"""A query or an answer: time, endpoint, client, server, protocol, what it says, verdict. Its flow is made when somebody
+reads it."""
+Entry = DNSEntry | list[Flow]
 
 
 class FlowLog:
@@ -58,7 +49,7 @@ class FlowLog:
     def __init__(self, core: Core, node: str) -> None:
         self.core = core
         self.node = node
-        self.ring: deque[Entry] = deque()
+        self.ring: deque[Entry] = deque(maxlen=KEPT)
         self._addresses = 0
         self.followers: list[Callable[[Entry], None]] = []
         self.notes: deque[str] = deque(maxlen=100)
@@ -68,16 +59,18 @@ class FlowLog:
         self.notes.append(text)
 
     def _add(self, entry: Entry) -> None:
+        if self._addresses:
+            self._make_room()
+        self.ring.append(entry)
+        if self.followers:
+            for follower in tuple(self.followers):  # one that does not read leaves while it is told
+                follower(entry)
+
+    def _make_room(self) -> None:
+        """Let the oldest go, with an account of addresses: there are answers with many."""
         ring = self.ring
-        ring.append(entry)
-        if isinstance(entry, DNSEntry):
-            self._addresses += len(entry.details.ips)
-        while len(ring) > KEPT or self._addresses > KEPT_ADDRESSES:
-            oldest = ring.popleft()
-            if isinstance(oldest, DNSEntry):
-                self._addresses -= len(oldest.details.ips)
-        for follower in tuple(self.followers):  # one that does not read leaves while it is told
-            follower(entry)
+        while ring and (len(ring) >= KEPT or self._addresses > KEPT_ADDRESSES):
+            self._addresses -= _many(ring.popleft())
 
     def query(
         self,
@@ -88,12 +81,15 @@ class FlowLog:
         details: MessageDetails,
         verdict: str,
     ) -> None:
-        self._add(DNSEntry(time.time(), endpoint, client, server, protocol, details, verdict))
+        self._add((time.time(), endpoint, client, server, protocol, details, verdict))
 
     def answer(
         self, endpoint: Endpoint, client: Address, server: Address, protocol: str, details: MessageDetails
     ) -> None:
-        self._add(DNSEntry(time.time(), endpoint, client, server, protocol, details, "FORWARDED"))
+        entry = (time.time(), endpoint, client, server, protocol, details, "FORWARDED")
+        if len(details.ips) > FEW:
+            self._addresses += _many(entry)
+        self._add(entry)
 
     def packet(self, packet: Packet) -> None:
         """A packet that the kernel logged: the first of a connection to a learned address, or a dropped one.
@@ -104,11 +100,11 @@ class FlowLog:
         if endpoint is not None:
             known = self.core.node.endpoints.get(endpoint.id)
             names = known.history.lookup_ip(packet.destination) if known else []
-            self._add(tuple(_of_packet(self, time.time(), endpoint, packet, names)))
+            self._add(list(_of_packet(self, time.time(), endpoint, packet, names)))
 
     def lines(self, entry: Entry) -> Iterator[FlowLine]:
         """The flows of one entry: a dropped packet has a policy verdict and a drop, as Cilium's has."""
-        flows = (self._of_dns(entry),) if isinstance(entry, DNSEntry) else entry
+        flows = entry if isinstance(entry, list) else [self._of_dns(entry)]
         for flow in flows:
             yield FlowLine(flow=flow, node_name=self.node, time=flow.time)
 
@@ -154,6 +150,12 @@ class FlowLog:
             pod_name=endpoint.spec.pod,
             workloads=(Workload(name=endpoint.spec.pod, kind="Pod"),),
         )
+
+
+def _many(entry: Entry) -> int:
+    """The addresses of an answer that has many, else 0."""
+    count = 0 if isinstance(entry, list) else len(entry[5].ips)
+    return count if count > FEW else 0
 
 
 def _pair(source: str, destination: str) -> IPPair:

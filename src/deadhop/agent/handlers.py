@@ -85,7 +85,7 @@ def collect(agent: Agent, client: Client) -> None:
 
     def looked() -> None:
         agent.jobs.dns_gc()
-        agent.worker.apply("", applied)
+        agent.worker.apply((), applied)
 
     agent.jobs.look_now(looked)
 

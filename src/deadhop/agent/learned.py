@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from deadhop.agent.ruleset import TABLE, Layout, lease_text
+from deadhop.agent.elements import Command, Elements
+from deadhop.agent.ruleset import Layout
 from deadhop.fqdn.gc import DNS_GC_INTERVAL
 from deadhop.fqdn.identity import NameManager
 
@@ -21,7 +22,6 @@ RENEW_BEFORE = 60.0
 for all the time would otherwise be renewed all the time."""
 CERTAIN = 20.0
 """Seconds of a lease with which the element is surely still there."""
-_RUN = 512
 
 
 class _Renewal(NamedTuple):
@@ -91,19 +91,20 @@ class LearnedSets:
             place: {ip: deadline - now for ip, deadline in ips.items()} for place, ips in self._held.items()
         }
 
-    def _wanted(self, ip: str) -> dict[str, float]:
-        """The sets that an address belongs to and when its lease ends there."""
+    def _wanted(self, ip: str, only: str = "") -> dict[str, float]:
+        """The sets that an address belongs to and when its lease ends there, by all its names or ``only`` one."""
         found: dict[str, float] = {}
         if ip in self._foreign:  # a pod's or a node's address keeps its own identity, whatever its names
             return found
         suffix = "_6" if ":" in ip else "_4"
         forward = self._names.cache.forward
-        for name, labels in self._names.labels_by_name(ip).items():
+        labelled = self._names.labels_by_name(ip)
+        for name in (only,) if only else labelled:
             entry = forward.get(name, {}).get(ip)
             if entry is None:
                 continue
             deadline = entry.expiration_time + self._lease
-            for label in labels:
+            for label in labelled.get(name, ()):
                 for place in self._sets_of_label.get(label, ()):
                     key = place + suffix
                     if found.get(key, 0.0) < deadline:
@@ -116,7 +117,7 @@ class LearnedSets:
         new = False
         known: set[str] | None = None
         for ip in ips:
-            wanted = self._wanted(ip)
+            wanted = self._wanted(ip, name)  # what its other names give it was said when they were learned
             if not wanted:
                 continue
             if known is None:
@@ -140,13 +141,13 @@ class LearnedSets:
         waiting = self._renewing.get((place, ip))
         self._renewing[place, ip] = _Renewal(waiting.ends if waiting else ends, deadline)
 
-    def additions(self, now: float) -> tuple[str, int]:
+    def additions(self, now: float) -> tuple[Elements, int]:
         """The transaction for addresses that are new, and its number for :meth:`applied`."""
         self._batch += 1
-        text = _commands("add", self._adding, now)
+        change = _commands("add", self._adding, now)
         self._flying.update(dict.fromkeys(self._adding, self._batch))
         self._adding.clear()
-        return text, self._batch
+        return change, self._batch
 
     def applied(self, batch: int) -> None:
         """The transactions up to ``batch`` are in force."""
@@ -160,7 +161,7 @@ class LearnedSets:
         """How many leases are to be renewed."""
         return len(self._renewing)
 
-    def renewals(self, now: float, most: int) -> str:
+    def renewals(self, now: float, most: int) -> Elements:
         """The transaction that renews up to ``most`` leases, the oldest first.
 
         Adding again refreshes a timeout on recent kernels only (6.1 does not), so an element is deleted and added
@@ -168,7 +169,7 @@ class LearnedSets:
         """
         chosen = dict(islice(self._renewing.items(), most))
         if not chosen:
-            return ""
+            return ()
         for key in chosen:
             del self._renewing[key]
         doubtful = {key: renewal.deadline for key, renewal in chosen.items() if renewal.ends < now + CERTAIN}
@@ -177,7 +178,7 @@ class LearnedSets:
             _commands("add", doubtful, now) + _commands("delete", fresh, now) + _commands("add", fresh, now)
         )
 
-    def cleaned(self, names: Iterable[str], now: float) -> str:
+    def cleaned(self, names: Iterable[str], now: float) -> Elements:
         """The transaction after a GC that touched ``names``: what left the core's cache leaves the kernel."""
         forward = self._names.cache.forward
         touched: set[str] = set()
@@ -206,18 +207,15 @@ class LearnedSets:
                 elif current[ip] + RENEW_BEFORE < deadline:
                     self._renew(place, ip, current[ip], deadline)
         if not gone:
-            return ""
+            return ()
         # An element whose lease has run out is not there any more and cannot be deleted: it is added first.
         return _commands("add", dict.fromkeys(gone, now + 5), now) + _commands("delete", gone, now)
 
 
-def _commands(verb: str, elements: Mapping[tuple[str, str], float], now: float) -> str:
-    by_set: dict[str, list[str]] = {}
+def _commands(
+    verb: Literal["add", "delete"], elements: Mapping[tuple[str, str], float], now: float
+) -> Elements:
+    by_set: dict[str, list[tuple[str, float]]] = {}
     for (place, ip), deadline in elements.items():
-        item = ip if verb == "delete" else f"{ip} timeout {lease_text(deadline - now)}"
-        by_set.setdefault(place, []).append(item)
-    lines = []
-    for place, items in by_set.items():
-        for at in range(0, len(items), _RUN):
-            lines.append(f"{verb} element inet {TABLE} {place} {{ {', '.join(items[at : at + _RUN])} }}\n")
-    return "".join(lines)
+        by_set.setdefault(place, []).append((ip, deadline - now))
+    return tuple(Command(verb, place, tuple(items)) for place, items in by_set.items())

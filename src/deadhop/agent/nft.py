@@ -12,6 +12,8 @@ import shutil
 import subprocess
 from typing import Any, Protocol
 
+from deadhop.agent.elements import Elements, ElementSocket, text_of
+
 _JSON_OUTPUT = 1 << 4
 
 
@@ -25,12 +27,15 @@ class Nft(Protocol):
     def run(self, text: str) -> None:
         """Apply ``text``. Raises :class:`NftError`."""
 
+    def change(self, commands: Elements) -> None:
+        """Add and delete elements in one transaction. Raises :class:`NftError`."""
+
     def query(self, text: str) -> list[dict[str, Any]]:
         """The objects that a ``list`` command prints. Raises :class:`NftError`."""
 
 
 class LibNft:
-    """libnftables.so.1."""
+    """libnftables.so.1, and a socket of our own for elements."""
 
     def __init__(self) -> None:
         """Raises ``OSError`` where the library is not there."""
@@ -46,6 +51,7 @@ class LibNft:
         lib.nft_ctx_output_set_flags.argtypes = [ctypes.c_void_p, ctypes.c_uint]
         self._text = self._context(0)
         self._json = self._context(_JSON_OUTPUT)
+        self._elements = ElementSocket()
 
     def _context(self, flags: int) -> int:
         context = self._lib.nft_ctx_new(0)
@@ -66,6 +72,12 @@ class LibNft:
 
     def run(self, text: str) -> None:
         self._run(self._text, text)
+
+    def change(self, commands: Elements) -> None:
+        try:
+            self._elements.apply(commands)
+        except OSError as error:
+            raise NftError(error.strerror or str(error)) from error
 
     def query(self, text: str) -> list[dict[str, Any]]:
         return _objects(self._run(self._json, text))
@@ -90,6 +102,9 @@ class CommandNft:
 
     def run(self, text: str) -> None:
         self._run("-f", "-", feed=text)
+
+    def change(self, commands: Elements) -> None:
+        self.run(text_of(commands))
 
     def query(self, text: str) -> list[dict[str, Any]]:
         return _objects(self._run("-j", text))

@@ -15,6 +15,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+import msgspec
+
 from deadhop.agent.core import Core
 from deadhop.agent.endpoints import Endpoint
 from deadhop.agent.flows import FlowLog
@@ -35,17 +37,17 @@ RENEW_EVERY, RENEWALS = 0.1, 64
 """Leases are renewed a few at a time: a large transaction would hold back the answers that wait for the kernel."""
 MEMO = 8_192
 """Entries of each memo; a memo that is full is emptied."""
-MEMO_OCTETS = 1024
+QUERY_MEMO_OCTETS, MEMO_OCTETS = 300, 1024
+"""Longer queries and answers are not kept in a memo."""
 OUTSTANDING = 32_768
 OUTSTANDING_OF_ENDPOINT = 8_192
 _HEADER = struct.Struct("!6H")
-_ONE_QUESTION = b"\0\1\0\0\0\0"
 
 Release = Callable[[bytes], None]
 """Sends an answer, without its id, to the client."""
 
 
-class Allowed(NamedTuple):
+class Allowed(msgspec.Struct, frozen=True):
     """A query that may be forwarded. ``question`` is its question section as the client wrote it."""
 
     endpoint: Endpoint
@@ -92,12 +94,13 @@ class Proxy:
         self.rate_limit = rate_limit
         self.set_failed = set_failed
         self.outstanding = 0
+        self._most = min(OUTSTANDING, core.options.concurrency_limit or OUTSTANDING)
         self._by_endpoint: dict[int, int] = {}
         self._asked: dict[int, int] = {}
         self._waiting: deque[tuple[float, Callable[[bool], None]]] = deque()
-        self._judged: dict[tuple[str, bytes, str, bytes], Allowed] = {}
+        self._judged: dict[tuple[str, bytes, bytes], Allowed] = {}
         self._parsed: dict[bytes, MessageDetails | None] = {}
-        self._recent: dict[tuple[int, bytes], float] = {}
+        self._recent: dict[tuple[int, bytes], tuple[float, MessageDetails]] = {}
         self._ready: list[_Held] = []
         self._holding: list[_Held] = []
         loop.end_of_round.append(self._settle)
@@ -114,25 +117,20 @@ class Proxy:
     def judge(
         self, data: bytes, client: Address, place: bytes, server: Address, protocol: str
     ) -> Allowed | Refusal:
-        """Decide one query. ``place`` stands for the server in the memo."""
+        """Decide one query. ``place`` stands for server and transport in the memo.
+
+        The memo holds whole messages but for their id, so none can borrow another's verdict.
+        """
         count = self.stats.count
         count["received"] += 1
-        plain = (
-            len(data) > 16
-            and not data[2] & 0xF8
-            and data[4:10] == _ONE_QUESTION
-            and not data[10]
-            and data[11] < 3
-        )
-        end = data.find(b"\0", 12) + 5
-        if plain and end > 16:
-            known = self._judged.get((client[0], place, protocol, data[12:end]))
-            if known is not None:
-                if self.rate_limit and not self._within_rate(known.endpoint.id):
-                    return self._fail(data, Failure.OTHER, "rate_limited")
-                self.flows.query(known.endpoint, client, server, protocol, known.details, "FORWARDED")
-                return known
-        elif refusal := self._prechecked(data):
+        message = client[0], place, data[2:]
+        known = self._judged.get(message)
+        if known is not None:
+            if self.rate_limit and not self._within_rate(known.endpoint.id):
+                return self._fail(data, Failure.OTHER, "rate_limited")
+            self.flows.query(known.endpoint, client, server, protocol, known.details, "FORWARDED")
+            return known
+        if refusal := self._prechecked(data):
             return refusal
         try:
             asked = read_question(data)
@@ -151,11 +149,10 @@ class Proxy:
             return self._fail(data, Failure.POLICY, "denied")
         self.flows.query(endpoint, client, server, protocol, details, "FORWARDED")
         allowed = Allowed(endpoint, server, details, data[12 : asked.end])
-        # The memo finds a question by its first zero octet, so only questions that end there may be in it.
-        if plain and asked.end == end:
+        if len(data) <= QUERY_MEMO_OCTETS:
             if len(self._judged) >= MEMO:
                 self._judged.clear()
-            self._judged[client[0], place, protocol, allowed.question] = allowed
+            self._judged[message] = allowed
         return allowed
 
     def _prechecked(self, data: bytes) -> Refusal | None:
@@ -203,13 +200,8 @@ class Proxy:
 
     def takes(self, endpoint: int) -> bool:
         """Take a place among the outstanding queries at once; False where :meth:`begin` has to decide."""
-        limit = self.core.options.concurrency_limit
         mine = self._by_endpoint.get(endpoint, 0)
-        if (
-            self.outstanding >= OUTSTANDING
-            or mine >= OUTSTANDING_OF_ENDPOINT
-            or 0 < limit <= self.outstanding
-        ):
+        if self.outstanding >= self._most or mine >= OUTSTANDING_OF_ENDPOINT:
             return False
         self.outstanding += 1
         self._by_endpoint[endpoint] = mine + 1
@@ -249,11 +241,7 @@ class Proxy:
     def ended(self, endpoint: int) -> None:
         """An outstanding query is over, in whatever way."""
         self.outstanding -= 1
-        left = self._by_endpoint.get(endpoint, 1) - 1
-        if left:
-            self._by_endpoint[endpoint] = left
-        else:
-            self._by_endpoint.pop(endpoint, None)
+        self._by_endpoint[endpoint] -= 1
         if self._waiting:
             self._waiting.popleft()[1](True)
 
@@ -267,29 +255,24 @@ class Proxy:
 
     # Answers
 
-    def matches(self, data: bytes, question: bytes) -> bool:
-        """Whether an answer repeats the question that was asked. Letter case may differ, as Cilium lets it."""
-        end = 12 + len(question)
-        if len(data) < end or not data[2] & 0x80:
+    def repeated(self, allowed: Allowed, client: Address, protocol: str, data: bytes) -> bool:
+        """Whether the same answer was learned a moment ago and may leave at once; it is accounted for then."""
+        endpoint = allowed.endpoint
+        last = self._recent.get((endpoint.id, data[2:]))
+        if last is None or time.time() - last[0] >= RELEARN_AFTER:
             return False
-        given = data[12:end]
-        return given == question or (
-            given.lower() == question.lower() and given[-4:] == question[-4:] and data[4:6] == b"\0\1"
-        )
+        self.flows.answer(endpoint, client, allowed.server, protocol, last[1])
+        self.stats.count["answered"] += 1
+        return True
 
     def answer(self, allowed: Allowed, client: Address, protocol: str, data: bytes, release: Release) -> None:
         """Learn from an answer to an outstanding query and release it. ``release`` gets the data without its id."""
         body = data[2:]
+        if self.repeated(allowed, client, protocol, data):
+            release(body)
+            return
         endpoint = allowed.endpoint
         now = time.time()
-        last = self._recent.get((endpoint.id, body))
-        if last is not None and now - last < RELEARN_AFTER:
-            details = self._parsed.get(body)
-            if details is not None:
-                self.flows.answer(endpoint, client, allowed.server, protocol, details)
-                self.stats.count["answered"] += 1
-                release(body)
-                return
         details = self._details(data, body)
         if details is None:
             self.flows.query(endpoint, client, allowed.server, protocol, allowed.details, "ERROR")
@@ -303,7 +286,7 @@ class Proxy:
             if len(body) <= MEMO_OCTETS:
                 if len(self._recent) >= MEMO:
                     self._recent.clear()
-                self._recent[endpoint.id, body] = now
+                self._recent[endpoint.id, body] = now, details
             (self._holding if waits else self._ready).append(_Held(release, body))
         else:
             release(body)
@@ -350,7 +333,7 @@ class Proxy:
         if not self._holding:
             return
         group, self._holding = self._holding, []
-        text, batch = self.core.sets.additions(time.time())
+        change, batch = self.core.sets.additions(time.time())
 
         def release() -> None:
             for held in group:
@@ -368,15 +351,15 @@ class Proxy:
                 self.stats.count["update_timeouts"] += len(group)
                 release()
 
-        self.worker.apply(text, done)
+        self.worker.apply(change, done)
         self.loop.after(self.core.options.proxy_response_max_delay, late)
 
     def _renew(self) -> None:
         sets = self.core.sets
         if not sets.renewing:
             return
-        text = sets.renewals(time.time(), max(RENEWALS, sets.renewing // 50))
-        self.worker.apply(text, lambda error: self.set_failed(error) if error else None)
+        change = sets.renewals(time.time(), max(RENEWALS, sets.renewing // 50))
+        self.worker.apply(change, lambda error: self.set_failed(error) if error else None)
 
 
 def _bare(data: bytes, rcode: int) -> bytes:

@@ -138,13 +138,13 @@ def _set(name: str, kind: str, elements: Iterable[str], flags: str = "") -> list
 
 
 def _learned_set(name: str, kind: str, elements: Mapping[str, Mapping[str, float]]) -> list[str]:
-    items = (f"{ip} timeout {lease_text(left)}" for ip, left in elements.get(name, {}).items())
+    items = (f"{ip} timeout {lease_seconds(left)}s" for ip, left in elements.get(name, {}).items())
     return _set(name, kind, items, "timeout")
 
 
-def lease_text(seconds: float) -> str:
-    """A timeout as nft writes it, in whole seconds upwards, within what it can hold."""
-    return f"{max(1, int(min(seconds, LONGEST_LEASE) + 0.999))}s"
+def lease_seconds(seconds: float) -> int:
+    """A timeout as the kernel gets it, in whole seconds upwards, within what it can hold."""
+    return max(1, int(min(seconds, LONGEST_LEASE) + 0.999))
 
 
 def _policy_sets(number: int, policy: Compiled, version: int) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import socket
 import struct
+from typing import NamedTuple
 
 IP_TRANSPARENT = 19
 IP_RECVORIGDSTADDR = 20
@@ -112,6 +113,14 @@ def upstream(source: str | None, server: Address, *, tcp: bool, linger: int | No
     return sock
 
 
+class _Route(NamedTuple):
+    """From a server to a client: the sum of the pseudo header's constant words, IP_PKTINFO, the client's address."""
+
+    words: int
+    ancillary: list[tuple[int, int, bytes]]
+    target: Address
+
+
 class Answers:
     """Sends UDP datagrams with another's source address. Needs CAP_NET_RAW to be made."""
 
@@ -123,7 +132,7 @@ class Answers:
             self._six.setsockopt(socket.IPPROTO_IPV6, IPV6_CHECKSUM, UDP_CHECKSUM_OFFSET)
         except OSError:  # a node without IPv6
             self._six = None
-        self._known: dict[tuple[str, str], tuple[int, bytes]] = {}
+        self._known: dict[tuple[str, str], _Route] = {}
 
     @staticmethod
     def _raw(family: int) -> socket.socket:
@@ -148,14 +157,20 @@ class Answers:
             if len(self._known) > 4096:
                 self._known.clear()
             source, target = socket.inet_aton(server[0]), socket.inet_aton(ip)
-            addresses = int.from_bytes(source + target, "big") % 0xFFFF
-            known = self._known[key] = addresses + socket.IPPROTO_UDP, _INFO4.pack(0, source, bytes(4))
-        head = _UDP.pack(server[1], client[1], length, 0)
-        body = head + data if length % 2 == 0 else head + data + b"\0"
-        # RFC 1071: the sum of 16-bit words in ones' complement is the number modulo 65535.
-        checksum = 0xFFFF - (known[0] + length + int.from_bytes(body, "big")) % 0xFFFF
-        packet = head[:6] + checksum.to_bytes(2, "big") + data
-        self._four.sendmsg([packet], [(socket.IPPROTO_IP, IP_PKTINFO, known[1])], 0, (ip, 0))
+            info = _INFO4.pack(0, source, bytes(4))
+            known = self._known[key] = _Route(
+                int.from_bytes(source + target, "big") % 0xFFFF + socket.IPPROTO_UDP,
+                [(socket.IPPROTO_IP, IP_PKTINFO, info)],
+                (ip, 0),
+            )
+        words, ancillary, target_address = known
+        port, client_port = server[1], client[1]
+        # RFC 1071: the sum of 16-bit words in ones' complement is the number modulo 65535. The length counts twice:
+        # in the pseudo header and in the header.
+        number = int.from_bytes(data, "big") << (length & 1) * 8
+        checksum = 0xFFFF - (words + port + client_port + 2 * length + number) % 0xFFFF
+        packet = _UDP.pack(port, client_port, length, checksum) + data
+        self._four.sendmsg((packet,), ancillary, 0, target_address)
 
     def close(self) -> None:
         self._four.close()

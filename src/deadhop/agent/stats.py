@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from bisect import bisect_left
 
 #: Upper bounds of the histogram of times, in seconds.
 BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -17,18 +17,14 @@ class Histogram:
 
     def add(self, seconds: float) -> None:
         self.total += seconds
-        for place, bound in enumerate(BUCKETS):
-            if seconds <= bound:
-                self.counts[place] += 1
-                return
-        self.counts[-1] += 1
+        self.counts[bisect_left(BUCKETS, seconds)] += 1
 
 
 class Stats:
     """Counters by name, and the time that upstream answers took."""
 
     def __init__(self) -> None:
-        self.count: Counter[str] = Counter()
+        self.count = dict.fromkeys(MEANING, 0)
         self.upstream = Histogram()
 
 

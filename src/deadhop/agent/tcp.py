@@ -13,7 +13,7 @@ import time
 from collections import Counter
 
 from deadhop.agent.loop import READ, WRITE
-from deadhop.agent.pending import Asked, Pending
+from deadhop.agent.pending import Pending
 from deadhop.agent.proxy import Allowed, Proxy, Refusal
 from deadhop.agent.sockets import Address, upstream
 from deadhop.wire.framing import Framer, frame
@@ -76,7 +76,7 @@ class _Session:
         self.proxy = owner.proxy
         self.client = client
         self.server = server
-        self.place = f"{server[0]} {server[1]}".encode()
+        self.place = f"TCP {server[0]} {server[1]}".encode()
         self.down = _Stream(owner.proxy, sock)
         self.up: _Stream | None = None
         self.connected = False
@@ -130,7 +130,7 @@ class _Session:
             self.proxy.ended(allowed.endpoint.id)
             return
         ident = self.pending.fresh()
-        self.pending[ident] = Asked(allowed, self.client, data[:2], time.monotonic())
+        self.pending[ident] = allowed, self.client, data[:2], time.monotonic()
         try:
             if self.up is None:
                 self._connect()
@@ -180,11 +180,13 @@ class _Session:
         if asked is None:
             return
 
+        allowed, _, ident, _ = asked
+
         def release(body: bytes) -> None:
             if body:
-                self._reply(asked.ident + body)
+                self._reply(ident + body)
 
-        self.proxy.answer(asked.allowed, self.client, "TCP", data, release)
+        self.proxy.answer(allowed, self.client, "TCP", data, release)
 
     def _lost(self) -> None:
         """The server's connection is gone: what was asked through it has failed."""

@@ -11,8 +11,8 @@ import struct
 import time
 from collections import OrderedDict
 
-from deadhop.agent.pending import Asked, Pending
-from deadhop.agent.proxy import Allowed, Proxy, Refusal
+from deadhop.agent.pending import Pending
+from deadhop.agent.proxy import Allowed, Proxy, Refusal, Release
 from deadhop.agent.sockets import (
     ANCILLARY,
     Address,
@@ -28,6 +28,8 @@ QUERY_OCTETS = 4096
 ANSWER_OCTETS = 65_535
 SOCKET_SECONDS = 30.0
 SOCKETS = 4096
+PENDING = 1 << 14
+"""Queries under way on one socket: an id has to be free, and to be guessed."""
 
 
 class _Upstream:
@@ -77,16 +79,15 @@ class UdpProxy:
                 if len(self._servers) > SOCKETS:
                     self._servers.clear()
                 self._servers[place] = server
-            self._query(data, client[:2], place, server)
+            judged = self.proxy.judge(data, client[:2], place, server, "UDP")
+            if isinstance(judged, Refusal):
+                self._reply(judged.reply, server, client[:2])
+            elif self.proxy.takes(judged.endpoint.id):
+                self._forward(judged, data, client[:2])
+            else:
+                self._wait(judged, data, client[:2], server)
 
-    def _query(self, data: bytes, client: Address, place: bytes, server: Address) -> None:
-        judged = self.proxy.judge(data, client, place, server, "UDP")
-        if isinstance(judged, Refusal):
-            self._reply(judged.reply, server, client)
-            return
-        if self.proxy.takes(judged.endpoint.id):
-            self._forward(judged, data, client)
-            return
+    def _wait(self, judged: Allowed, data: bytes, client: Address, server: Address) -> None:
         self.proxy.begin(
             judged.endpoint.id,
             data,
@@ -104,7 +105,9 @@ class UdpProxy:
     def _forward(self, allowed: Allowed, data: bytes, client: Address) -> None:
         now = time.monotonic()
         try:
-            up = self._upstream(client[0], allowed.server, now)
+            up = self._upstreams.get((client[0], allowed.server))
+            if up is None or len(up.pending) >= PENDING:
+                up = self._upstream(client[0], allowed.server, now)
             ident = up.pending.fresh()
             up.sock.send(ident + data[2:])
         except OSError:
@@ -112,14 +115,13 @@ class UdpProxy:
             reply = self.proxy.failed(data, Failure.UPSTREAM_ERROR, "upstream_errors")
             self._reply(reply, allowed.server, client)
             return
-        up.pending[ident] = Asked(allowed, client, data[:2], now)
+        up.pending[ident] = allowed, client, data[:2], now
         self.proxy.stats.count["forwarded"] += 1
 
     def _upstream(self, pod: str, server: Address, now: float) -> _Upstream:
+        """A fresh socket, in place of one that has been used enough."""
         key = pod, server
         up = self._upstreams.get(key)
-        if up is not None and now - up.born < SOCKET_SECONDS and len(up.pending) < 1 << 14:
-            return up
         if up is not None:
             self._retire(up)
         elif len(self._upstreams) >= SOCKETS:
@@ -158,20 +160,23 @@ class UdpProxy:
             if asked is None:
                 continue
             allowed, client, ident, _ = asked
-
-            def release(
-                body: bytes, ident: bytes = ident, server: Address = allowed.server, client: Address = client
-            ) -> None:
-                if body:
-                    self._reply(ident + body, server, client)
-
-            self.proxy.answer(allowed, client, "UDP", data, release)
+            if self.proxy.repeated(allowed, client, "UDP", data):
+                self._reply(ident + data[2:], allowed.server, client)
+            else:
+                self.proxy.answer(allowed, client, "UDP", data, self._releaser(allowed, client, ident))
         if up.retired and not up.pending:
             self._close(up)
 
+    def _releaser(self, allowed: Allowed, client: Address, ident: bytes) -> Release:
+        def release(body: bytes) -> None:
+            if body:
+                self._reply(ident + body, allowed.server, client)
+
+        return release
+
     def _unreachable(self, up: _Upstream) -> None:
         for asked, reply in up.pending.lost():
-            self._reply(reply, asked.allowed.server, asked.client)
+            self._reply(reply, asked[0].server, asked[1])
 
     def _sweep(self) -> None:
         """Give up what is overdue, and sockets that are old."""

@@ -9,20 +9,21 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from deadhop.agent.elements import Command, Elements
 from deadhop.agent.nft import Nft, NftError
 
 Done = Callable[[str], None]
 """Called in the loop with the error, empty where the change was applied."""
-Change = str | Callable[[Nft], str]
-"""A transaction, or what makes one when its turn comes; such a one is applied alone."""
+Change = Elements | Callable[[Nft], str]
+"""Elements that come and go, or what makes the text of a transaction when its turn comes; that is applied alone."""
 _JOINED = 256
 
 
 class _Job(NamedTuple):
-    text: Change
+    change: Change
     done: Done | None
 
 
@@ -41,10 +42,10 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name="nft", daemon=True)
         self._thread.start()
 
-    def apply(self, text: Change, done: Done | None = None) -> None:
-        """Apply a change after those before it."""
+    def apply(self, change: Change, done: Done | None = None) -> None:
+        """Apply a change after those before it. An empty one is done when they are."""
         with self._ready:
-            self._jobs.append(_Job(text, done))
+            self._jobs.append(_Job(change, done))
             self._ready.notify()
 
     def _take(self) -> list[_Job]:
@@ -53,10 +54,10 @@ class Worker:
                 self._ready.wait()
             taken: list[_Job] = []
             while self._jobs and len(taken) < _JOINED:
-                if taken and callable(self._jobs[0].text):
+                if taken and callable(self._jobs[0].change):
                     break
                 taken.append(self._jobs.popleft())
-                if callable(taken[-1].text):
+                if callable(taken[-1].change):
                     break
             return taken
 
@@ -65,11 +66,11 @@ class Worker:
             self._together(jobs)
 
     def _together(self, jobs: list[_Job]) -> None:
-        first = jobs[0].text
-        error = self._apply(first if callable(first) else "".join(str(job.text) for job in jobs))
+        first = jobs[0].change
+        error = self._apply(first if callable(first) else tuple(_commands(jobs)))
         if error and len(jobs) > 1:
             for job in jobs:
-                self._finish([job], self._apply(job.text))
+                self._finish([job], self._apply(job.change))
         else:
             self._finish(jobs, error)
 
@@ -83,12 +84,15 @@ class Worker:
         if told:
             self._post(tell)
 
-    def _apply(self, text: Change) -> str:
-        if not text:
+    def _apply(self, change: Change) -> str:
+        if not change:
             return ""
         began = time.perf_counter()
         try:
-            self._nft.run(text(self._nft) if callable(text) else text)
+            if callable(change):
+                self._nft.run(change(self._nft))
+            else:
+                self._nft.change(change)
         except NftError as error:
             self.failures += 1
             return str(error)
@@ -106,3 +110,9 @@ class Worker:
             self._closing = True
             self._ready.notify()
         self._thread.join()
+
+
+def _commands(jobs: Iterable[_Job]) -> Iterator[Command]:
+    for job in jobs:
+        if not callable(job.change):
+            yield from job.change
