@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,19 +66,17 @@ class Tally:
     def add_lines(self, block: bytes) -> None:
         """Counts the CoreDNS lines of a block."""
         rows = _LOOSE.findall(block)
-        columns = tuple(zip(*rows, strict=True))
-        if not columns or not _are_lines(*columns):
+        clients, spans, types, rcodes, seconds = _columns(rows)
+        times = Counter(seconds)
+        if not rows or not _are_lines(clients, spans, {*types, *rcodes}, times):
             rows = _LINE.findall(block)
-            if not rows:
-                return
-            columns = tuple(zip(*rows, strict=True))
-        clients, spans, types, rcodes, seconds = columns
+            clients, spans, types, rcodes, seconds = _columns(rows)
+            times = Counter(seconds)
         self.lines += len(rows)
         self.raw.update(spans)
         self.clients.update(zip(clients, types, rcodes, strict=True))
-        times = Counter(seconds)
         self.times.update(times)
-        slow = {text for text in times if _seconds(text) >= SLOW}
+        slow = {text for text in times if not text.startswith(b"0.") and _seconds(text) >= SLOW}
         if slow:
             self.slow.update(
                 span.split(b" ", 3)[2] for span, s in zip(spans, seconds, strict=True) if s in slow
@@ -144,17 +142,19 @@ def _halve(counter: Counter[Any]) -> None:
     counter.update(kept)
 
 
+def _columns(rows: list[tuple[bytes, ...]]) -> tuple[tuple[bytes, ...], ...]:
+    return tuple(zip(*rows, strict=True)) if rows else ((),) * 5
+
+
 def _are_lines(
-    clients: Sequence[bytes],
-    spans: Sequence[bytes],
-    types: Sequence[bytes],
-    rcodes: Sequence[bytes],
-    seconds: Sequence[bytes],
+    clients: Iterable[bytes], spans: Iterable[bytes], words: Iterable[bytes], seconds: Iterable[bytes]
 ) -> bool:
     """Whether what :data:`_LOOSE` found is what :data:`_LINE` would find: within lines, with words and numbers."""
-    within = b"\n" not in b"".join(clients) and b"\n" not in b"".join(spans)
     return (
-        within and all(map(_WORD.fullmatch, {*types, *rcodes})) and all(map(_SECONDS.fullmatch, set(seconds)))
+        b"\n" not in b"".join(clients)
+        and b"\n" not in b"".join(spans)
+        and all(map(_WORD.fullmatch, words))
+        and all(map(_SECONDS.fullmatch, seconds))
     )
 
 
