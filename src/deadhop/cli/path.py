@@ -170,7 +170,7 @@ class _Walker:
     def _cluster(self) -> Any:
         if self.cluster is None:
             from deadhop.evidence import read
-            from deadhop.hops.connection import Cluster
+            from deadhop.hops.cluster import Cluster
             from deadhop.model.observed.kube import (
                 CiliumClusterwideNetworkPolicy,
                 CiliumNetworkPolicy,

@@ -16,7 +16,8 @@ import msgspec
 
 from deadhop.evidence.read import read
 from deadhop.gateway.told import Told, is_gateway, of_gateway, of_records
-from deadhop.hops.connection import Cluster, walk_connection
+from deadhop.hops.cluster import Cluster
+from deadhop.hops.connection import walk_connection
 from deadhop.hops.mesh.workload import Workload
 from deadhop.model.connection import ConnectionFlow
 from deadhop.model.observed.kube import (
