@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from deadhop.hops.mesh.api import Mesh, walk
+from deadhop.hops.mesh.api import Mesh, Proxies, walk
 from deadhop.hops.policy.decide import decide
 from deadhop.hops.policy.peers import Peer
 from deadhop.hops.service.kubeproxy import translate
@@ -29,7 +29,8 @@ _DEFAULT_PORT = {"http": 80, "https": 443, "grpc": 80, "ws": 80, "wss": 443, "dn
 
 
 class Cluster:
-    """The objects of a cluster, compiled once. ``facts`` is what is known of applications beyond the objects."""
+    """The objects of a cluster, compiled once. ``facts`` is what is known of applications beyond the objects,
+    ``proxies`` what proxies really run, which decides before what the objects imply."""
 
     def __init__(
         self,
@@ -37,8 +38,10 @@ class Cluster:
         policies: Iterable[KubeObject] = (),
         facts: Iterable[AppFact] = (),
         envoy: str | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
         every = list(documents)
+        self.proxies = proxies or {}
         self.mesh = Mesh.from_objects(every)
         self.policies = tuple(policies)
         self.facts = tuple(facts)
@@ -98,7 +101,7 @@ def walk_connection(cluster: Cluster, flow: ConnectionFlow) -> dict[str, Any]:
         client=flow.from_, dst_ip=ip, dst_port=port, host=authority, scheme="https" if scheme in ("https", "wss", "tls") else "http",
         http_version=flow.http_version, method=flow.method, path=flow.path or path or "/", headers=tuple(flow.headers.items()), sni=host if scheme == "https" else "",
     )  # fmt: skip
-    outcome = walk(cluster.mesh, request, cluster.facts, envoy=cluster.envoy)
+    outcome = walk(cluster.mesh, request, cluster.facts, envoy=cluster.envoy, proxies=cluster.proxies)
     steps += outcome.steps
     disposition = outcome.disposition
     reason = outcome.reason

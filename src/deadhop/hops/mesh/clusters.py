@@ -19,6 +19,7 @@ from deadhop.hops.mesh.scope import Scope
 from deadhop.hops.mesh.virtualservice import Destination
 from deadhop.hops.mesh.workload import Workload
 from deadhop.hops.service.registry import Endpoint, MeshService, Resolution, ServicePort
+from deadhop.model.record import Source
 
 PASSTHROUGH = "PassthroughCluster"
 BLACKHOLE = "BlackHoleCluster"
@@ -38,7 +39,7 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class Cluster(msgspec.Struct, frozen=True):
-    """A cluster as one client has it. ``kind`` is Envoy's discovery type."""
+    """A cluster as one client has it. ``kind`` is Envoy's discovery type; ``sources`` where its proxy shows it."""
 
     name: str
     kind: str
@@ -49,6 +50,8 @@ class Cluster(msgspec.Struct, frozen=True):
     pool: Pool = Pool()
     sans: tuple[str, ...] = ()
     decided_by: str = ""
+    sources: tuple[Source, ...] = ()
+    sni: str = ""
 
 
 def passthrough(mesh: Mesh, ip: str, port: int) -> Cluster:
@@ -131,6 +134,11 @@ def _host(mesh: Mesh, endpoint: Endpoint, number: int, tls: str, why: str) -> Ho
             )
         return Host(endpoint.address, number, "istio", "auto-mTLS, the endpoint has a sidecar")
     return Host(endpoint.address, number, tls, why)
+
+
+def endpoint_host(mesh: Mesh, endpoint: Endpoint, number: int) -> Host:
+    """An endpoint as auto-mTLS marks it, whatever a DestinationRule says."""
+    return _host(mesh, endpoint, number, "auto", "")
 
 
 def _sans(mesh: Mesh, service: MeshService, policy: Policy) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     method: str = "GET"
     path: str = "/"
     headers: Mapping[str, str] = {}
+    sni: str = ""
 
 
 class FarEnd(msgspec.Struct, frozen=True, kw_only=True):

@@ -86,6 +86,7 @@ class Rig:
         self.port = free_port()
         self.patience = PATIENCE
         self._stack = contextlib.ExitStack()
+        self.envoys: dict[str, Envoy] = {}
         self.client_log, self.server_log = Tail(folder / "client.access"), Tail(folder / "server.access")
         try:
             self._start()
@@ -94,18 +95,21 @@ class Rig:
             raise
 
     def _start(self) -> None:
-        envoys = []
         inbound = self._applications()
         if inbound:
             config = server_bootstrap(self.mesh, inbound, self.server_log.path)
-            envoys.append(self._stack.enter_context(Envoy(self.binary, self.folder, "server", config)))
+            self._run("server", config)
         if self.client.meshed:
             cert, key = self._certificate(self.client.key)
             tls = Tls(cert, key, self.roots.mesh.root)
             client = ClientConfig(self.mesh, self.client, self.port, tls, self.client_log.path).build()
-            envoys.append(self._stack.enter_context(Envoy(self.binary, self.folder, "client", client)))
-        for envoy in envoys:
+            self._run("client", client)
+        for envoy in self.envoys.values():
             envoy.wait()
+
+    def _run(self, side: str, config: Mapping[str, Any]) -> None:
+        envoy = Envoy(self.binary, self.folder, side, config)
+        self.envoys[side] = self._stack.enter_context(envoy)
 
     def _certificate(self, pod: str) -> tuple[Path, Path]:
         foreign = (f"sidecar {pod}", "certificate_other_root") in self.facts

@@ -12,8 +12,10 @@ from typing import Any
 import msgspec
 
 from deadhop.hops.mesh.mesh import Mesh
+from deadhop.hops.mesh.proxy.config import Proxies
 from deadhop.hops.mesh.walk import walk
 from deadhop.lab.mesh.certs import Authority
+from deadhop.lab.mesh.dumps import proxies_of
 from deadhop.lab.mesh.envoy import EnvoyError, find, version
 from deadhop.lab.mesh.rig import Observed, Rig, Roots
 from deadhop.lab.mesh.world import CLIENT, Doc, World, mesh_of, random_world
@@ -91,12 +93,22 @@ def seen(observed: Observed, wanted: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def check(rig: Rig, mesh: Mesh, world: World, request: MeshRequest, release: str) -> tuple[Any, Any] | None:
-    """One request through both; None where the model says that the objects leave it open."""
+def check(
+    rig: Rig, mesh: Mesh, world: World, request: MeshRequest, release: str, proxies: Proxies | None = None
+) -> tuple[Any, Any] | None:
+    """One request through both; None where the model says that the objects leave it open.
+
+    With ``proxies``, what the Envoys say that they run, the walk over that has to agree with the walk over the objects.
+    """
     outcome = walk(mesh, request, world.facts, envoy=release)
     if outcome.unknown:
         return None
     wanted = expected(outcome)
+    if proxies is not None:
+        dumped = walk(mesh, request, world.facts, envoy=release, proxies=proxies)
+        told = {**expected(dumped), "unknown": dumped.unknown}
+        if told != {**wanted, "unknown": ()}:
+            return {**wanted, "unknown": ()}, told
     got = seen(rig.send(request, 0 if outcome.server_log is None else 1), wanted)
     if got != wanted and not settled(wanted, got, outcome):
         got = seen(rig.send(request, 0 if outcome.server_log is None else 1), wanted)
@@ -158,7 +170,7 @@ class _Run:
         except (EnvoyError, OSError):
             return None
         try:
-            both = check(rig, mesh, world, world.requests[0], release)
+            both = check(rig, mesh, world, world.requests[0], release, proxies_of(rig))
         finally:
             rig.close()
         return both if both and both[0] != both[1] else None
@@ -221,8 +233,9 @@ def _one_world(run: _Run, seed: str, binary: Path, release: str, report: Report,
         return
     found = []
     try:
+        proxies = proxies_of(rig)
         for request in world.requests:
-            both = check(rig, mesh, world, request, release)
+            both = check(rig, mesh, world, request, release, proxies)
             if both is None:
                 report.skipped += 1
                 continue
