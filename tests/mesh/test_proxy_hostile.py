@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deadhop.hops.mesh.api import Mesh, MeshRequest, walk
+from deadhop.hops.mesh.proxy.compare import differences
 
 from . import dumps as d
 from .worlds import CALLER, VIP, strict, world
@@ -48,6 +49,8 @@ def total(mesh: Mesh, *documents: Any) -> None:
         MeshRequest(client="203.0.113.7", dst_ip="10.244.0.10", dst_port=8080, host="x"),
     ):
         assert walk(mesh, request, proxies=proxies).ending
+    for proxy in proxies.values():
+        assert isinstance(differences(mesh, proxy), list)
 
 
 @settings(max_examples=600, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

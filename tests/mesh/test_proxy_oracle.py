@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
-import msgspec
 import pytest
 
+from deadhop import causes
+from deadhop.diagnose.engine import diagnose
+from deadhop.evidence import read_bytes
+from deadhop.hops.mesh.proxy.compare import differences
 from deadhop.hops.mesh.walk import walk
 from deadhop.lab.mesh.certs import Authority
-from deadhop.lab.mesh.dumps import proxies_of
+from deadhop.lab.mesh.dumps import dump_of, proxies_of
 from deadhop.lab.mesh.envoy import find, version
 from deadhop.lab.mesh.rig import Rig, Roots
 from deadhop.lab.mesh.verify import check, expected
 from deadhop.lab.mesh.world import CLIENT, World, mesh_of, random_world
-from deadhop.model.mesh import MeshRequest
+from deadhop.model.finding import Diagnosis
+from deadhop.model.mesh import MeshOutcome, MeshRequest
 
 WORLDS = max(2, int(os.environ.get("DEADHOP_MESH_CASES") or 40) // 20)
 pytestmark = [
@@ -47,7 +53,7 @@ def test_dump_objects_and_envoy_agree(number: int, tmp_path: Path, roots: Roots)
             if both is not None:
                 assert both[0] == both[1], request
             steps = walk(mesh, request, world.facts, envoy=release, proxies=proxies).steps
-            assert any(s.sources for s in steps) or proxies.keys() == set(), "the dump is cited"
+            assert any(s.sources for s in steps) or not rig.client.meshed, "the dump is cited"
     finally:
         rig.close()
 
@@ -95,4 +101,75 @@ def test_the_dump_wins_where_the_objects_have_changed(tmp_path: Path, roots: Roo
     assert (by_dump.client_log.cluster, by_dump.status) == (cluster, observed.status)
     assert by_objects.client_log.cluster == "outbound|18080||orders.shop.svc.cluster.local"
     assert expected(by_dump) != expected(by_objects)
-    assert msgspec.structs.replace(by_dump, steps=()).mtls is True
+    assert by_dump.mtls is True
+
+
+def aged(doc: dict[str, Any]) -> dict[str, Any]:
+    """The object as if it had been made long before any Envoy of this test."""
+    return {**doc, "metadata": {**doc["metadata"], "creationTimestamp": "2020-01-01T00:00:00Z"}}
+
+
+def test_the_difference_is_a_finding(tmp_path: Path, roots: Roots) -> None:
+    world, request = two_services()
+    rig = start(world, tmp_path / "world", roots)
+    try:
+        dump = dump_of(rig, "client")
+        observed = rig.send(request, 1)
+    finally:
+        rig.close()
+    slug = "proxy-config-push-stale-or-rejected"
+
+    def found(*docs: Any) -> Diagnosis:
+        evidence = read_bytes(f"{CLIENT.partition('/')[2]}.json", dump)
+        objects = {"apiVersion": "v1", "kind": "List", "items": [aged(d) for d in docs]}
+        evidence.records += read_bytes("objects.json", json.dumps(objects).encode()).records
+        return diagnose(evidence, {slug: causes.load()[slug]})
+
+    assert observed.status == 200
+    assert not found(*world.docs).findings, "the dump is what the objects imply"
+    rule = json.loads(json.dumps(world.docs[-1]))
+    rule["spec"]["http"][0]["route"][0]["destination"]["host"] = "orders.shop.svc.cluster.local"
+    first = found(*world.docs[:-1], rule).findings[0]
+    assert (first.cause, first.subject) == (slug, f"proxy {CLIENT}")
+    assert "spare.shop" in first.title
+    assert any("orders" in e.text for e in first.evidence)
+
+
+def ends(outcome: MeshOutcome) -> tuple[object, ...]:
+    """How a request ends and where it went; not the name of the route that took it."""
+    return outcome.ending, outcome.status, outcome.client_log and outcome.client_log.cluster, outcome.mtls
+
+
+@pytest.mark.parametrize("number", range(WORLDS))
+def test_what_changes_a_request_is_a_difference(number: int, tmp_path: Path, roots: Roots) -> None:
+    """Objects are taken away one by one (a Service that is gone looks like one that was not collected): where the caller's dump then ends a request otherwise, the comparison
+    says so."""
+    world = random_world(f"31-{number}", 20)
+    mesh, release = mesh_of(world), version(find()[0])
+    rig = start(world, tmp_path / "world", roots)
+    try:
+        proxies = proxies_of(rig)
+    finally:
+        rig.close()
+    own = {
+        key: proxy for key, proxy in proxies.items() if key == CLIENT
+    }  # none where the caller has no sidecar
+    assert not [d for proxy in own.values() for d in differences(mesh, proxy)]
+    for doc in world.docs:
+        if doc["kind"] not in (
+            "VirtualService",
+            "DestinationRule",
+            "PeerAuthentication",
+            "Sidecar",
+            "ConfigMap",
+        ):
+            continue
+        less = mesh.changed(
+            remove=[(doc["kind"], f"{doc['metadata']['namespace']}/{doc['metadata']['name']}")]
+        )
+        for request in world.requests:
+            objects = walk(less, request, world.facts, envoy=release)
+            dumped = walk(less, request, world.facts, envoy=release, proxies=own)
+            if not objects.unknown and not dumped.unknown and ends(objects) != ends(dumped):
+                assert differences(less, own[CLIENT]), (doc["kind"], request)
+                break

@@ -164,7 +164,7 @@ def build_cluster(
     policy = rule.effective(port.number, subset) if rule else Policy()
     original_dst = service.resolution is Resolution.PASSTHROUGH or policy.load_balancer == "PASSTHROUGH"
     by = str(rule.meta) if rule else ""
-    tls, why = _client_tls(mesh, service, port, policy, original_dst, by)
+    tls, why = client_tls(mesh, service, port, policy, original_dst, by)
     if original_dst:
         kind = Resolution.PASSTHROUGH.value
         whole = "istio" if tls == "auto" else tls
@@ -192,9 +192,10 @@ def build_cluster(
     )
 
 
-def _client_tls(
+def client_tls(
     mesh: Mesh, service: MeshService, port: ServicePort, policy: Policy, original_dst: bool, by: str
 ) -> tuple[str, str]:
+    """``none``, ``istio``, ``user``, or ``auto`` for each endpoint by its label; and why."""
     if policy.tls is not None:
         match policy.tls.mode:
             case "ISTIO_MUTUAL":
