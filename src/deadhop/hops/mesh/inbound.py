@@ -174,9 +174,10 @@ def _tls_meets_plain_chain(
     )
 
 
-def _caller(ctx: Context, arrival: Arrival, port: int, http: bool) -> Caller:
+def _caller(ctx: Context, arrival: Arrival, port: int, http: bool, front: Front) -> Caller:
+    """What the sidecar knows of the caller: its name only where the chain itself ends the mesh's TLS."""
     principal = ""
-    if over(arrival) and arrival.source is not None:
+    if over(arrival) and front.ends_tls and arrival.source is not None:
         principal = arrival.source.spiffe(ctx.mesh.config.trust_domain)
     return Caller(
         principal,
@@ -193,7 +194,7 @@ def _caller(ctx: Context, arrival: Arrival, port: int, http: bool) -> Caller:
 def _authorize(
     ctx: Context, arrival: Arrival, pod: Workload, port: int, http: bool, front: Front
 ) -> Decision:
-    caller = _caller(ctx, arrival, port, http)
+    caller = _caller(ctx, arrival, port, http, front)
     if front.rules is not None:
         decision = judge(front.rules, caller)
     else:
@@ -280,7 +281,9 @@ def _tcp(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int, fron
     if decision.allowed is False and not ctx.fact("server_first_binary", *places(ip, port, pod)):
         # The filter judges the caller's first bytes; what a server says before them has passed already.
         log = _unfinished(ctx, "tcp", pod, ip, port)
-        return FarEnd(kind="closed", log=log, mtls=over(arrival), server=pod.key)
+        # A refusal by the application comes before the caller's first bytes are judged, or read.
+        cut = log is UNREACHED and arrival.tls == "none"
+        return FarEnd(kind="closed", cut=cut, log=log, mtls=over(arrival), server=pod.key)
     inner = msgspec.structs.replace(arrival, tls="none")
     far = application(ctx, inner, pod, ip, port)
     if far.kind in ("refused", "dropped"):
