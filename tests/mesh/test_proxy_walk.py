@@ -296,3 +296,57 @@ def test_an_undeclared_port_has_routes_of_its_own() -> None:
 def test_what_the_proxy_does_not_have_is_not_asked_of_other_proxies() -> None:
     other = d.config_dump(who=d.node("else", "web"), route_configs=[d.routes("80", d.ALLOW_ANY)])
     assert call(d.proxies(other), service()).mtls is True
+
+
+def test_an_endpoint_inside_envoy_is_left_open() -> None:
+    """Ambient: endpoints of an internal listener, which tunnels (HBONE)."""
+    inner = {
+        "endpoint": {"address": {"envoy_internal_address": {"server_listener_name": "connect_originate"}}}
+    }
+    tunnel = {"cluster_name": d.CLUSTER, "endpoints": [{"lb_endpoints": [inner]}]}
+    outcome = call(d.proxies(d.config_dump(endpoints=[tunnel])))
+    assert outcome.unknown == (f"the endpoints of {d.CLUSTER}",)
+
+
+def test_a_warming_cluster_is_none_yet() -> None:
+    dump = d.config_dump(clusters=d.builtin())
+    held = next(c for c in dump["configs"] if "dynamic_active_clusters" in c)
+    held["dynamic_warming_clusters"] = [{"version_info": "v8", "cluster": d.cluster()}]
+    assert flags(call(d.proxies(dump))) == {"NC"}
+
+
+def test_a_gateway_is_known_by_its_routes() -> None:
+    """``istioctl proxy-config`` prints no node."""
+    table = d.routes("http.8080", d.vhost("shop.example.com:80", ["shop.example.com"], d.route()))
+    lists = {
+        "listeners": [d.listener("0.0.0.0", 8080, [{"filters": [d.rds("http.8080")]}])],
+        "routes": [table],
+        "clusters": [d.cluster(), *d.builtin()],
+    }
+    text = "\n".join(
+        f"$ istioctl pc {topic} gw-1.istio-system -o json\n{d.json.dumps(d.camel(items), indent=1)}\n"
+        for topic, items in lists.items()
+    )
+    outcome = call(
+        d.proxies(("s.txt", text)), strict(), gateway_pod(), client="203.0.113.7", dst_ip="10.244.5.5", dst_port=8080,
+        host="shop.example.com",
+    )  # fmt: skip
+    assert (outcome.status, outcome.mtls) == (200, True)
+
+
+def test_tls_bytes_on_an_http_port_fall_to_the_passthrough_chain() -> None:
+    outcome = call(d.proxies(d.config_dump()), scheme="https")
+    assert outcome.client_log is not None
+    assert outcome.client_log.cluster == "PassthroughCluster"
+
+
+def test_mutual_tls_that_a_plain_chain_passes_on_names_nobody() -> None:
+    """PeerAuthentication DISABLE, a DestinationRule ISTIO_MUTUAL, and a policy that asks for the caller's name."""
+    mesh = world(
+        policy("PeerAuthentication", {"mtls": {"mode": "DISABLE"}}),
+        policy("DestinationRule", {"host": "orders.shop.svc.cluster.local", "trafficPolicy": {"tls": {"mode": "ISTIO_MUTUAL"}}}),
+        policy("AuthorizationPolicy", {"rules": [{"from": [{"source": {"principals": ["cluster.local/ns/web/sa/caller"]}}]}]}),
+        port_name="tcp",
+    )  # fmt: skip
+    steps = call({}, mesh=mesh).steps
+    assert any("a caller without mesh identity" in s.text and s.ok is False for s in steps)

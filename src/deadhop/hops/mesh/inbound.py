@@ -34,6 +34,9 @@ from deadhop.model.mesh import LogLine
 NO_CHAIN = LogLine(frozenset(("NR",)), "filter_chain_not_found")
 ADMITTED = LogLine(frozenset())
 GONE = ("DC", "downstream_remote_disconnect")
+INVALID_FIELD = LogLine(frozenset(("DPE",)), "http2.invalid.header.field")
+#: ``delayed_close_timeout`` of the connection manager, which istiod leaves at Envoy's default.
+DELAYED_CLOSE = 1.0
 UNREACHED = LogLine(frozenset(("UF", "URX")))
 
 
@@ -229,6 +232,14 @@ def _http(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int, fro
     if arrival.host is None and arrival.payload != "http/1.0":
         ctx.say(f"sidecar {pod.key}", "refuses a request without Host", False, function="missing_host_header")
         return answer(400, "", "missing_host_header")
+    if arrival.host == "" and arrival.payload == "http/2":
+        ctx.say(
+            f"sidecar {pod.key}",
+            f"refuses an empty :authority and closes after {DELAYED_CLOSE:g} s",
+            False,
+            function="http2.invalid.header.field",
+        )
+        return FarEnd(kind="closed", after=DELAYED_CLOSE, log=INVALID_FIELD, mtls=mtls, server=pod.key)
     token = ctx.mesh.tokens.judge(pod.namespace, pod.labels, arrival.headers)
     if token is not None:
         policy, broken = token

@@ -344,8 +344,9 @@ def _reply(
     cause = (
         far.cause if far.kind == "tls-failed" else connect_cause(ctx.version) if far.kind == "refused" else ""
     )
-    if chosen.timeout is not None and far.kind == "dropped" and chosen.cluster is not None:
-        limit = chosen.cluster.connect_timeout * attempts
+    slow = far.after or (chosen.cluster.connect_timeout if far.kind == "dropped" and chosen.cluster else 0.0)
+    if chosen.timeout is not None and slow:
+        limit = slow * attempts
         if chosen.timeout < limit:
             log = LogLine(frozenset(("UT",)), "response_timeout", name, chosen.route)
             return msgspec.structs.replace(

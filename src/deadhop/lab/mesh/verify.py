@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from deadhop.hops.mesh.inbound import INVALID_FIELD
 from deadhop.hops.mesh.mesh import Mesh
 from deadhop.hops.mesh.proxy.config import Proxies
 from deadhop.hops.mesh.walk import walk
@@ -110,9 +111,10 @@ def check(
         told = {**expected(dumped), "unknown": dumped.unknown}
         if told != {**wanted, "unknown": ()}:
             return {**wanted, "unknown": ()}, told
-    got = seen(rig.send(request, 0 if outcome.server_log is None else 1), wanted)
+    lines, slow = int(outcome.server_log is not None), outcome.server_log == INVALID_FIELD
+    got = seen(rig.send(request, lines, slow), wanted)
     if got != wanted and not settled(wanted, got, outcome):
-        got = seen(rig.send(request, 0 if outcome.server_log is None else 1), wanted)
+        got = seen(rig.send(request, lines, slow), wanted)
     return wanted, wanted if settled(wanted, got, outcome) else got
 
 

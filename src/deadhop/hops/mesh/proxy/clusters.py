@@ -86,9 +86,9 @@ def _members(
     service = string(raw, "eds_cluster_config", "service_name") or name
     assignment = proxy.endpoints.get(service) or proxy.endpoints.get(name)
     if assignment is not None:
-        return _healthy(_assigned(assignment.raw), raw), assignment, True
+        return _healthy(_assigned(assignment.raw), raw), assignment, _addressed(assignment.raw)
     if inline := message(raw, "load_assignment"):
-        return _healthy(_assigned(inline), raw), None, True
+        return _healthy(_assigned(inline), raw), None, _addressed(inline)
     shown = proxy.hosts.get(name)
     if shown is not None:
         return _healthy(_listed(ctx, shown.raw, name), raw), shown, True
@@ -113,6 +113,12 @@ def _assigned(raw: Mapping[str, Any]) -> Iterator[tuple[int, bool, _Member]]:
                 string(entry, "health_status") not in _UNHEALTHY,
                 (address(where[0]), where[1], metadata),
             )
+
+
+def _addressed(raw: Mapping[str, Any]) -> bool:
+    """Has every endpoint an address of its own? One of an internal listener (HBONE, a waypoint) leads on inside Envoy."""
+    every = [e for locality in messages(raw, "endpoints") for e in messages(locality, "lb_endpoints")]
+    return all(socket_address(e, "endpoint", "address") is not None for e in every)
 
 
 def _listed(ctx: Context, raw: Mapping[str, Any], name: str) -> Iterator[tuple[int, bool, _Member]]:

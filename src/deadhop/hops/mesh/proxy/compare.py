@@ -29,7 +29,7 @@ _ORDER = ("route", "virtual host", "cluster", "listener", "inbound", "tls", "out
 def differences(mesh: Mesh, proxy: ProxyConfig) -> list[Difference]:
     """How a sidecar's configuration differs from what the objects imply; empty for a proxy that is no known pod's."""
     pod = mesh.pods.get(proxy.owner)
-    if pod is None or proxy.role not in ("", "sidecar"):
+    if pod is None or proxy.router or proxy.role not in ("", "sidecar"):
         return []
     found = [d for part in (routes, clusters, listeners, inbound) for d in part(mesh, pod, proxy)]
     return sorted(found, key=lambda d: (bool(d.presumes), _ORDER.index(d.aspect)))[:MOST]

@@ -128,7 +128,10 @@ def _tls(
         said, has = (f"{_WORD.get(t, t)} for {first[0][0]}:{first[0][1]}" for t in first[1])
         same = not unlike
     if same:
-        return
+        names = _names(mesh, client, service, port, subset, real)
+        if names is None:
+            return
+        said, has = names
     peer = mesh.peer.namespace_mode(service.namespace).decided_by
     decider = rule.meta if rule is not None and policy.tls is not None else peer
     absent = () if decider is not None else ("DestinationRule", "PeerAuthentication", "ConfigMap")
@@ -146,6 +149,18 @@ def _tls(
         host=service.host,
         port=port.number,
     )
+
+
+def _names(
+    mesh: Mesh, client: Workload, service: MeshService, port: ServicePort, subset: str, real: ProxyResource
+) -> tuple[str, str] | None:
+    """The server names that the client accepts, where both sides name some and have none in common."""
+    derived = build_cluster(mesh, client, service, port, subset, (NOWHERE, port.number))
+    wanted = derived.sans if derived is not None else ()
+    runs = client_socket(real.raw, {MATCH_KEY: {"tlsMode": "istio", "tls": "istio"}}).sans
+    if not wanted or not runs or set(wanted) & set(runs):
+        return None
+    return f"servers named {', '.join(wanted[:3])}", f"only {', '.join(runs[:3])}"
 
 
 def _socket(real: ProxyResource, mode: str) -> str:

@@ -66,8 +66,14 @@ class ProxyConfig:
 
     @property
     def router(self) -> bool:
-        """Is it a gateway's proxy, whose listeners are bound and not reached through iptables?"""
-        return self.role in ("router", "waypoint")
+        """Is it a gateway's proxy, whose listeners are bound and not reached through iptables?
+
+        Without a node to say so: it has a gateway's route configurations and no listener that iptables redirects to.
+        """
+        if self.role:
+            return self.role in ("router", "waypoint")
+        captured = {"virtualOutbound", "virtualInbound"} & self.listeners.keys()
+        return not captured and any(name.startswith(("http.", "https.")) for name in self.routes)
 
     def default_listener(self, outbound: bool) -> ProxyResource | None:
         """``virtualOutbound`` or ``virtualInbound``: the listener that iptables redirects to."""
