@@ -11,7 +11,7 @@ from deadhop.hops.mesh.listeners import in_scope
 from deadhop.hops.mesh.mesh import Mesh
 from deadhop.hops.mesh.protocol import Family
 from deadhop.hops.mesh.proxy.config import ProxyConfig
-from deadhop.hops.mesh.proxy.difference import Difference
+from deadhop.hops.mesh.proxy.difference import Difference, scoped_out
 from deadhop.hops.mesh.proxy.sockets import MATCH_KEY, client_socket
 from deadhop.hops.mesh.workload import Workload
 from deadhop.hops.service.registry import MeshService, Resolution, ServicePort
@@ -92,7 +92,7 @@ def _missing(
         by=by,
         resources=others[:4],
         # A service of which the proxy has nothing may be out of its scope.
-        presumes=() if held or mesh.by_kind.get("Sidecar") else ("Sidecar",),
+        presumes=() if held else scoped_out(mesh),
         host=service.host,
         port=port.number,
     )
@@ -156,7 +156,9 @@ def _names(
 ) -> tuple[str, str] | None:
     """The server names that the client accepts, where both sides name some and have none in common."""
     derived = build_cluster(mesh, client, service, port, subset, (NOWHERE, port.number))
-    wanted = derived.sans if derived is not None else ()
+    wanted = derived.sans if derived is not None and mesh.config.said else ()
+    if any(name.endswith("/sa/default") for name in wanted):
+        return None  # a pod that does not say its service account
     runs = client_socket(real.raw, {MATCH_KEY: {"tlsMode": "istio", "tls": "istio"}}).sans
     if not wanted or not runs or set(wanted) & set(runs):
         return None
@@ -206,7 +208,9 @@ def _endpoints(
     wanted = {(e.address, n) for e, n in chosen}
     known = {(e.address, n) for e in service.endpoints if (n := e.port_for(port)) is not None}
     has = _held(shown)
-    lacking, stale = wanted - has, has - known
+    spoken = {":" in ip for ip, _ in has}
+    lacking = {a for a in wanted - has if not has or (":" in a[0]) in spoken}
+    stale = has - known
     if not lacking and not stale:
         return
     yield Difference(

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from deadhop.hops.mesh.listeners import Listener, choose_listener
 from deadhop.hops.mesh.mesh import Mesh
 from deadhop.hops.mesh.proxy.config import ProxyConfig
-from deadhop.hops.mesh.proxy.difference import Difference
+from deadhop.hops.mesh.proxy.difference import Difference, scoped_out
+from deadhop.hops.mesh.routes import families
 from deadhop.hops.mesh.workload import Workload
 from deadhop.model.observed.proxy import ProxyResource
 
@@ -20,12 +21,17 @@ def listeners(mesh: Mesh, client: Workload, proxy: ProxyConfig) -> Iterator[Diff
     if "listener" not in proxy.whole or proxy.default_listener(True) is None:
         return
     scope = mesh.scope_of(client)
+    if scope.sidecar is not None and any(listener.port is not None for listener in scope.listeners):
+        return  # its egress listeners have addresses of their own
+    own = families(client)
     # What the proxy has beyond that may belong to a Service that was not collected.
     wanted = [*mesh.by_address, *((NOWHERE, port) for port in mesh.by_port)]
     for ip, port in dict.fromkeys(wanted):
         derived = choose_listener(mesh, scope, client.ips, ip, port)
         runs = proxy.captured(ip, port, outbound=True)
         if runs is None or _name(proxy, runs, ip, port) == derived.name or ip in client.ips:
+            continue
+        if ("IPv6" if ":" in ip else "IPv4") not in own:
             continue
         yield _difference(mesh, proxy, derived, runs, ip, port)
 
@@ -44,8 +50,8 @@ def _difference(
         owner = next((s for s, _ in mesh.by_port.get(port, ()) if str(s.meta) == derived.decided_by), None)
     known = owner is not None and any(f"||{owner.host}" in name for name in proxy.clusters)
     presumes: tuple[str, ...] = ("Service", "EndpointSlice") if owner is None else ()
-    if owner is not None and not known and not mesh.by_kind.get("Sidecar"):
-        presumes = ("Sidecar",)
+    if owner is not None and not known:
+        presumes = scoped_out(mesh)
     if owner is not None and owner.headless:
         presumes = ("EndpointSlice",)
     return Difference(

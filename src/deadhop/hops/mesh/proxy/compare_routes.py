@@ -12,7 +12,7 @@ from deadhop.hops.mesh.matching import applies_to_caller
 from deadhop.hops.mesh.mesh import Mesh
 from deadhop.hops.mesh.protocol import Family
 from deadhop.hops.mesh.proxy.config import ProxyConfig
-from deadhop.hops.mesh.proxy.difference import Difference
+from deadhop.hops.mesh.proxy.difference import Difference, scoped_out
 from deadhop.hops.mesh.proxy.routes import target_of
 from deadhop.hops.mesh.routes import (
     ALLOW_ANY,
@@ -112,7 +112,6 @@ def _vhost(
     if found is None or found[1] == "*":
         # A host of which the proxy has no cluster either may be out of its scope.
         known_host = any((p := cluster_parts(n)) is not None and p.host == domain for n in proxy.clusters)
-        hidden = not known_host and not mesh.by_kind.get("Sidecar")
         yield Difference(
             aspect="virtual host",
             subject=f"{domain} on port {number}",
@@ -120,7 +119,7 @@ def _vhost(
             runs="none" if found is None else f"only {string(found[0], 'name')}",
             by=tuple(m for m in owners if m is not None)[:1],
             resources=(resource,),
-            presumes=("Sidecar",) if hidden else (),
+            presumes=() if known_host else scoped_out(mesh),
             host=domain,
             port=number,
         )

@@ -7,6 +7,7 @@ from typing import Literal
 import msgspec
 
 from deadhop.hops.mesh.decode import Meta
+from deadhop.hops.mesh.mesh import Mesh
 from deadhop.model.observed.proxy import ProxyResource
 
 Aspect = Literal[
@@ -23,6 +24,12 @@ PATCHES: dict[str, frozenset[str]] = {
     "listener": frozenset(("LISTENER", "FILTER_CHAIN")),
     "inbound": frozenset(("LISTENER", "FILTER_CHAIN", "NETWORK_FILTER", "LISTENER_FILTER")),
 }  # fmt: skip
+
+
+def scoped_out(mesh: Mesh) -> tuple[str, ...]:
+    """What might hide a service of which a proxy has nothing: a Sidecar that nobody collected, ``discoverySelectors``."""
+    unseen = () if mesh.by_kind.get("Sidecar") else ("Sidecar",)
+    return (*unseen, *(("discoverySelectors",) if mesh.config.discovery_selectors else ()))
 
 
 class Difference(msgspec.Struct, frozen=True):
