@@ -46,6 +46,7 @@ def test_random_authorities_reach_the_same_virtual_host() -> None:
         "12000-743",  # the client's alert meets a socket that is closed
         "12000-984",  # a refusal by the application before the sidecar's own
         "88123-128",  # an empty Host in HTTP/2
+        "90417-93",  # a handshake fails while the application's refusal is on its way
     ],
 )
 def test_worlds_that_once_differed(seed: str, tmp_path: Path) -> None:

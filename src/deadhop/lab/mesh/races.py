@@ -18,14 +18,7 @@ _SILENT: Fields = {"flags": [], "details": None}
 
 def settled(wanted: Fields, got: Fields, outcome: MeshOutcome) -> bool:
     """Is what was observed what was expected, or its twin in one of the races?"""
-    for race in (
-        _end_or_reset,
-        _bytes_or_none,
-        _judged_or_refused,
-        _read_or_not,
-        _greeting_or_denial,
-        _alert,
-    ):
+    for race in RACES:
         if got == wanted:
             break
         got = race(wanted, got, outcome)
@@ -111,3 +104,33 @@ def _alert(wanted: Fields, got: Fields, outcome: MeshOutcome) -> Fields:
     if got["server"] == {"flags": ["UR"], "details": None}:
         return {**got, "server": wanted["server"]}
     return got
+
+
+def _handshake_or_dial(wanted: Fields, got: Fields, outcome: MeshOutcome) -> Fields:
+    """The handshake fails on a TCP chain whose application does not listen: the connection ends before the proxy's dial
+    is refused, or after."""
+    server = outcome.server_log
+    failed = any(
+        s.ok is False and (s.function == "SSL handshake" or s.decided_by.startswith("mTLS handshake"))
+        for s in outcome.steps
+    )
+    if (
+        failed
+        and server is not None
+        and "UF" in server.flags
+        and server.details is None
+        and got["server"] == _SILENT
+    ):
+        return {**got, "server": wanted["server"]}
+    return got
+
+
+RACES = (
+    _end_or_reset,
+    _bytes_or_none,
+    _judged_or_refused,
+    _read_or_not,
+    _greeting_or_denial,
+    _alert,
+    _handshake_or_dial,
+)
