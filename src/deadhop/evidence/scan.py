@@ -8,6 +8,7 @@ namespace that was entered before.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -157,6 +158,12 @@ class _Scanner:
 
     def _json_block(self, i: int) -> tuple[int, list[Record]]:
         """A value of several lines, or one that is cut off."""
+        if (last := self._outdented(i)) is not None:
+            # An indented value ends with its bracket in the first column, however long it is.
+            with contextlib.suppress(msgspec.DecodeError, RecursionError):
+                value = msgspec.json.decode("\n".join(self.lines.text[i : last + 1]))
+                records = self._value(value, i, last)
+                return (last + 1, records) if records else (i, [])
         end = min(len(self.lines.text), i + 20_000)
         text = "\n".join(self.lines.text[i:end])
         decoded = lenient_json.decode_at(text, 0)
@@ -165,7 +172,7 @@ class _Scanner:
         value, at, whole = decoded
         consumed = text.count("\n", 0, at)
         after = i + consumed + 1
-        records = self._value(value, i, after - 1)
+        records = self._value(value, i, after - 1, whole)
         if not records:
             return i, []
         if not whole:
@@ -204,9 +211,21 @@ class _Scanner:
             records += got
         return (end, records) if records else (i, [])
 
-    def _value(self, value: Any, first: int, last: int) -> list[Record]:
+    def _outdented(self, i: int) -> int | None:
+        """The line with the bracket that closes a value whose opening bracket stands alone in the first column."""
+        close = {"{": "}", "[": "]"}.get(self.lines.text[i].rstrip())
+        if close is None:
+            return None
+        return next(
+            (j for j in range(i + 1, len(self.lines.text)) if self.lines.text[j].rstrip() == close), None
+        )
+
+    def _value(self, value: Any, first: int, last: int, whole: bool = True) -> list[Record]:
         locate = Locate(
-            self.lines.file, self.lines.first + first, self.lines.first + last if last > first else 0
+            self.lines.file,
+            self.lines.first + first,
+            self.lines.first + last if last > first else 0,
+            whole=whole,
         )
         return read_value(value, locate, self.context)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from deadhop.hops.mesh.api import Mesh
+from deadhop.hops.mesh.api import Mesh, Proxies
 from deadhop.hops.naming.clusterdns import cluster_dns
 from deadhop.hops.naming.lookup import Resolved, look_up
 from deadhop.hops.naming.podconf import as_configured, pod_conf
@@ -17,7 +17,8 @@ from deadhop.model.observed.kube import KubeObject, mapping
 
 
 class Cluster:
-    """The objects of a cluster, compiled once. ``facts`` is what is known of applications beyond the objects."""
+    """The objects of a cluster, compiled once. ``facts`` is what is known of applications beyond the objects,
+    ``proxies`` what proxies really run, which decides before what the objects imply."""
 
     def __init__(
         self,
@@ -25,8 +26,10 @@ class Cluster:
         policies: Iterable[KubeObject] = (),
         facts: Iterable[AppFact] = (),
         envoy: str | None = None,
+        proxies: Proxies | None = None,
     ) -> None:
         every = list(documents)
+        self.proxies = proxies or {}
         self.mesh = Mesh.from_objects(every)
         self.policies = tuple(policies)
         self.dns = cluster_dns(every, [s for found in self.mesh.by_host.values() for s in found])

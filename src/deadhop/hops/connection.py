@@ -63,7 +63,7 @@ def walk_connection(cluster: Cluster, flow: ConnectionFlow) -> dict[str, Any]:
         client=flow.from_, dst_ip=ip, dst_port=port, host=authority, scheme="https" if scheme in ("https", "wss", "tls") else "http",
         http_version=flow.http_version, method=flow.method, path=flow.path or path or "/", headers=tuple(flow.headers.items()), sni=host if scheme == "https" else "",
     )  # fmt: skip
-    outcome = walk(cluster.mesh, request, cluster.facts, envoy=cluster.envoy)
+    outcome = walk(cluster.mesh, request, cluster.facts, envoy=cluster.envoy, proxies=cluster.proxies)
     steps += outcome.steps
     disposition = outcome.disposition
     reason = outcome.reason

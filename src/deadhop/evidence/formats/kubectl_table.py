@@ -62,6 +62,7 @@ _KINDS = {
     "VirtualService": "vs virtualservice virtualservices", "DestinationRule": "dr destinationrule destinationrules",
     "PeerAuthentication": "pa peerauthentication peerauthentications", "ServiceEntry": "se serviceentry serviceentries",
     "AuthorizationPolicy": "ap authorizationpolicy authorizationpolicies", "Endpoints": "ep endpoints",
+    "Sidecar": "sidecar sidecars", "EnvoyFilter": "envoyfilter envoyfilters",
 }  # fmt: skip
 _KIND_OF = {word: kind for kind, words in _KINDS.items() for word in words.split()}
 #: Kinds whose printer columns no other kind has (additionalPrinterColumns of the Istio CRDs, printers of networking/v1).
