@@ -17,12 +17,17 @@ import msgspec
 
 from deadhop.evidence import blocks, lenient_json, prompt, safe_yaml
 from deadhop.evidence.format import Context, LineFormat, Lines, Locate
+from deadhop.evidence.needles import Test, possible
 from deadhop.evidence.registry import registry
 from deadhop.model.observed.shell import CommandRun, Remark
 from deadhop.model.record import Problem, Record
 
 #: Formats up to this priority read a command line together with what a person wrote behind it, so they come first.
 NOTES = 10
+LONG = 4000
+"""Characters of a line in which a format's beginning is looked for: some expressions take the square of a line's length."""
+MANY = 300
+"""Lines that nobody read, from which on lines are tested for the words of a format before its expression is tried."""
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _REMARK = re.compile(
     r"^\s*(?:#+|//|-{2,}|={2,}|>{2,})\s*([^-=>#\s].*?)\s*(?:-{2,}|={2,}|>{2,}|<{2,}|#+)?\s*$|^\s*([\w][\w ]{0,30}):\s*$"
@@ -40,10 +45,13 @@ class _Scanner:
     def __init__(self, lines: Lines, context: Context) -> None:
         self.lines = lines
         self.context = context
-        self.formats = [f for f in registry().lines if f.priority > NOTES]
+        self.formats: list[tuple[LineFormat, Test | None]] = [
+            (f, None) for f in registry().lines if f.priority > NOTES
+        ]
         self.notes = [f for f in registry().lines if f.priority <= NOTES]
         self.last: LineFormat | None = None
         self.unread: list[int] = []
+        self.tried = 0
         self.seat: str = ""  # the namespace entered by an interactive command, until it is left
 
     def run(self) -> Iterator[Record]:
@@ -66,6 +74,9 @@ class _Scanner:
                 continue
             if not _ELLIPSIS.match(line):
                 self.unread.append(i)
+                self.tried += 1
+                if self.tried == MANY:
+                    self.formats = [(form, possible(form.start)) for form, _ in self.formats]
                 if not _REMARK.match(line):
                     self._leave()
             i += 1
@@ -92,8 +103,9 @@ class _Scanner:
             after, records = self._yaml(i)
             if after > i:
                 return after, records
-        for form in self.formats:
-            if form is not last and form.start.search(line):
+        head = line[:LONG]
+        for form, test in self.formats:
+            if form is not last and (test is None or test(line)) and form.start.search(head):
                 after, records = form.read(self.lines, i, self.context)
                 if after > i:
                     self.last = form
