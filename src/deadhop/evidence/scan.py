@@ -22,6 +22,8 @@ from deadhop.model.record import Problem, Record
 
 #: Formats up to this priority read a command line together with what a person wrote behind it, so they come first.
 NOTES = 10
+#: Formats up to this priority read what a command line left of a whole output, so they come before the values it may hold.
+ASKED = 3
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _REMARK = re.compile(
     r"^\s*(?:#+|//|-{2,}|={2,}|>{2,})\s*([^-=>#\s].*?)\s*(?:-{2,}|={2,}|>{2,}|<{2,}|#+)?\s*$|^\s*([\w][\w ]{0,30}):\s*$"
@@ -40,7 +42,8 @@ class _Scanner:
         self.lines = lines
         self.context = context
         self.formats = [f for f in registry().lines if f.priority > NOTES]
-        self.notes = [f for f in registry().lines if f.priority <= NOTES]
+        self.notes = [f for f in registry().lines if ASKED < f.priority <= NOTES]
+        self.asked = [f for f in registry().lines if f.priority <= ASKED]
         self.last: LineFormat | None = None
         self.unread: list[int] = []
         self.seat: str = ""  # the namespace entered by an interactive command, until it is left
@@ -76,6 +79,11 @@ class _Scanner:
             after, records = last.read(self.lines, i, self.context)
             if after > i:
                 return after, records
+        if last is None and self.context.command is not None:
+            for form in self.asked:
+                after, records = form.read(self.lines, i, self.context)
+                if after > i:
+                    return after, records
         if lenient_json.starts(line):
             after, records = self._json(i)
             if after > i:
