@@ -31,7 +31,10 @@ class NotRead(ValueError):
     """A program beyond this grammar."""
 
 
-def shapes(program: str, source: Shape = Ref(())) -> list[Shape]:
+WHOLE = Ref(())
+
+
+def shapes(program: str, source: Shape = WHOLE) -> list[Shape]:
     """What ``program`` prints of an input of the given shape. Raises :class:`NotRead`."""
     parser = _Parser(program)
     made = parser.pipe()

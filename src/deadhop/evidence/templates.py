@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 from deadhop.evidence.projection import Each, Known, Path, Ref, Shape, Text
@@ -75,7 +76,7 @@ def template(text: str) -> Shape | None:
         return None
     if len(parts) == 1 and not isinstance(shapes[0], Each):
         return shapes[0]
-    if len(parts) > 1 and any(not isinstance(a, str) and not isinstance(b, str) for a, b in zip(parts, parts[1:], strict=False)):  # fmt: skip
+    if len(parts) > 1 and any(not isinstance(a, str) and not isinstance(b, str) for a, b in itertools.pairwise(parts)):  # fmt: skip
         return None  # two values without anything between them
     return Text(tuple(parts))
 

@@ -47,16 +47,22 @@ _DEAD = re.compile(r"^(?:Error from server|No resources found|error: |jq: error|
 
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     command = context.command
-    if command is None or i == 0 or lines.source(i - 1) != command.source or not command.filters and not _output(command):  # fmt: skip
+    if command is None or i == 0 or lines.source(i - 1) != command.source or (not command.filters and not _output(command)):  # fmt: skip
         return i, []
     asked = of(command)
-    if asked is None:
+    if asked is None or _document(lines, i, asked):
         return i, []
     after, rows = _table(lines, i, asked, command) if asked.table or asked.headed else _rows(lines, i, asked)
     if not any(found for _first, _last, found in rows):
         return i, []
     records = list(_objects(lines, rows, command, context) if _kind(command) else _values(lines, rows, command, context))  # fmt: skip
     return (after, records) if records else (i, [])
+
+
+def _document(lines: Lines, i: int, asked: Asked) -> bool:
+    """Whether a value of a ConfigMap is printed as it is, several lines long: its own reader knows it."""
+    several = i + 1 < len(lines.text) and not _ends(lines.text[i + 1])
+    return several and any(isinstance(s, Ref) and s.path[:1] == ("data",) for s in asked.shapes)
 
 
 def _output(command: CommandRun) -> bool:
@@ -186,9 +192,7 @@ def _cells(asked: Asked, words: list[str]) -> Found | None:
 # -- what the rows are
 
 
-def _objects(
-    lines: Lines, rows: list[Placed], command: CommandRun, context: Context
-) -> Iterator[Record]:
+def _objects(lines: Lines, rows: list[Placed], command: CommandRun, context: Context) -> Iterator[Record]:
     """Objects of the Kubernetes API; several rows of one object become one."""
     kind = _kind(command)
     names = operands(command.argv, "get")
@@ -201,7 +205,7 @@ def _objects(
             continue
         meta = value.get("metadata") if isinstance(value.get("metadata"), dict) else {}
         assert isinstance(meta, dict)
-        one = bool(name) or kind == "EndpointSlice" and "kubernetes.io/service-name" in wanted
+        one = bool(name) or (kind == "EndpointSlice" and "kubernetes.io/service-name" in wanted)
         own = (str(meta.get("namespace", "")), str(meta.get("name") or name))
         key = own if own[1] else (("", "") if one else (str(first), str(len(made))))
         if key in made:

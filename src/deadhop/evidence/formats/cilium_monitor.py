@@ -6,7 +6,7 @@ import re
 
 from deadhop.evidence.fields import host_port
 from deadhop.evidence.format import Context, LineFormat, Lines
-from deadhop.model.observed.policy import CiliumEvent, CiliumIdentity
+from deadhop.model.observed.policy import CiliumEvent, CiliumIdentity, Flow, FlowEnd
 from deadhop.model.record import Record
 
 _DROP = re.compile(
@@ -36,10 +36,13 @@ _IPCACHE = re.compile(r"^\s*(?P<prefix>[0-9a-fA-F.:]+/\d+)\s+identity=(?P<id>\d+
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     line = lines.text[i]
     if match := _JUDGED.search(line):
-        return i + 1, [_verdict(lines, i, context, match)]
+        event = _verdict(lines, i, context, match)
+        direction = "INGRESS" if "ingress" in match["words"] else "EGRESS"
+        return i + 1, [event, _flow(event, direction)]
     if match := _DROP.match(line):
-        return i + 1, [
-            _event(lines, i, context, match["rest"], "DROPPED", match["reason"], match["ep"] or "")
+        event = _event(lines, i, context, match["rest"], "DROPPED", match["reason"], match["ep"] or "")
+        return i + 1, [event, _flow(event, "")] if "olicy denied" in match["reason"] and event.src else [
+            event
         ]
     if match := _TRACE.match(line):
         return i + 1, [_event(lines, i, context, match["rest"], "FORWARDED", "", match["point"])]
@@ -88,6 +91,21 @@ def _verdict(lines: Lines, i: int, context: Context, match: re.Match[str]) -> Ci
         proto=(match["proto"] or "").lower(),
         endpoint=match["ep"],
         text=lines.text[i].strip(),
+    )
+
+
+def _flow(event: CiliumEvent, direction: str) -> Flow:
+    """What policy judged, as hubble would tell it: the same verdict, the ends with their identities."""
+    return Flow(
+        source=event.source,
+        where=event.where,
+        src=FlowEnd(ip=event.src, port=event.sport, identity=event.src_identity),
+        dst=FlowEnd(ip=event.dst, port=event.dport, identity=event.dst_identity),
+        event=f"policy-verdict {direction}".strip() if direction else event.reason,
+        verdict=event.verdict,
+        proto=event.proto.upper(),
+        direction=direction,
+        drop_reason=event.reason,
     )
 
 
