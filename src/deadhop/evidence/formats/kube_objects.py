@@ -205,9 +205,18 @@ def _pod(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
         node=text(spec.get("nodeName")),
         ready=ready,
         phase=text(status.get("phase")),
-        host_network=bool(spec.get("hostNetwork")) if "containers" in spec or "hostNetwork" in spec else None,
+        host_network=_on_host(spec, status),
         uid=text(mapping(value, "metadata").get("uid")),
     )
+
+
+def _on_host(spec: dict[str, Any], status: dict[str, Any]) -> bool | None:
+    """Whether a pod uses the host's network: its spec says so, or its address is that of its host."""
+    if "hostNetwork" in spec:
+        return bool(spec["hostNetwork"])
+    if status.get("podIP") and status.get("hostIP"):
+        return bool(status["podIP"] == status["hostIP"])
+    return False if "containers" in spec else None
 
 
 def _service(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:

@@ -142,7 +142,7 @@ def _row(
         return Pod(
             source=source, kind="Pod", name=match["name"], namespace=(match["ns"] or "") if spaced and match["ns"] else namespace,
             ip=ip if is_ip(ip) else "", node=(match["node"] or "").replace("<none>", ""), ready=(int(ready), int(total)), phase=match["status"],
-            labels=labels,
+            labels=labels, raw={"cells": {"RESTARTS": match["restarts"], "AGE": match["age"]}},
         )  # fmt: skip
     if match := _SERVICE_ROW.match(line):
         ports = []
