@@ -50,11 +50,12 @@ def operands(argv: tuple[str, ...], verb: str) -> list[str]:
 @dataclass(frozen=True)
 class Asked:
     """The shapes of what is printed. ``headed`` where a line of column names comes first; ``table`` names the printer
-    columns of rows that awk cut; ``columns`` the words of each such row."""
+    columns of rows that awk cut; ``yaml`` where values are printed as YAML (yq)."""
 
     shapes: tuple[Shape, ...] = ()
     headed: tuple[str, ...] = ()
     table: tuple[str, ...] = ()
+    yaml: bool = False
 
 
 def _words(text: str) -> list[str]:
@@ -80,7 +81,8 @@ def _program(words: list[str]) -> str:
 
 def of(command: CommandRun) -> Asked | None:
     """The shape of a command's output; None where it is the whole output or its filters are beyond us."""
-    output = option(command.argv, "-o", "--output", "--template")
+    output = _as_jsonpath(option(command.argv, "-o", "--output", "--template"), command.argv)
+    yaml = False
     shapes: tuple[Shape, ...] = ()
     headed: tuple[str, ...] = ()
     if output.startswith("jsonpath="):
@@ -96,7 +98,9 @@ def of(command: CommandRun) -> Asked | None:
     for text in command.filters:
         words = _words(text)
         program = words[0].rsplit("/", 1)[-1] if words else ""
-        if program == "jq" and not headed and len(shapes) < 2:
+        if program in ("jq", "yq", "gojq", "jaq") and not headed and len(shapes) < 2:
+            yaml = program == "yq" and "json" not in option(tuple(words), "-o", "--output-format")
+            words = [w for k, w in enumerate(words) if not (k == 1 and w in ("e", "eval"))]
             try:
                 shapes = tuple(jq.shapes(_program(words), shapes[0] if shapes else Ref(())))
             except (jq.NotRead, RecursionError):
@@ -108,7 +112,25 @@ def of(command: CommandRun) -> Asked | None:
             return None
     if not shapes or (shapes == (Ref(()),)):
         return None
-    return Asked(shapes, headed)
+    return Asked(shapes, headed, yaml=yaml)
+
+
+_GO = (
+    (r"range\s+(\$?\.[\w.]+)", r"range \1[*]"),
+    (r"end", "end"),
+    (r"(\$?\.[\w.]+)", r"\1"),
+    (r"(\"[^\"]*\")", r"\1"),
+)
+
+
+def _as_jsonpath(output: str, argv: tuple[str, ...]) -> str:
+    """A go-template of plain fields and one range in the words of jsonpath; other outputs as they are."""
+    text = output.removeprefix("go-template=")
+    if text == output and not (option(argv, "--template") and "{{" in output):
+        return output
+    for pattern, put in _GO:
+        text = re.sub(r"\{\{-?\s*" + pattern + r"\s*-?\}\}", "{" + put + "}", text)
+    return "jsonpath=" + text
 
 
 _PRINT = re.compile(r"\{\s*print\s+([^}]*)\}")

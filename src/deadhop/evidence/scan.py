@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from deadhop.evidence import blocks, lenient_json, prompt, safe_yaml
+from deadhop.evidence.completed import completed
 from deadhop.evidence.format import Context, LineFormat, Lines, Locate
 from deadhop.evidence.registry import registry
 from deadhop.model.observed.shell import CommandRun, Remark
@@ -216,7 +217,7 @@ class _Scanner:
         locate = Locate(
             self.lines.file, self.lines.first + first, self.lines.first + last if last > first else 0
         )
-        return read_value(value, locate, self.context)
+        return read_value(completed(value, self.context.command), locate, self.context)
 
 
 def read_value(value: Any, locate: Locate, context: Context) -> list[Record]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from deadhop.evidence import lenient_json, printed, prompt
+from deadhop.evidence import lenient_json, printed, prompt, safe_yaml
 from deadhop.evidence.asked import Asked, of, operands, option
 from deadhop.evidence.format import Context, LineFormat, Lines, Locate
 from deadhop.evidence.formats.kube_objects import FORMAT as OBJECTS
@@ -66,7 +66,9 @@ def _document(lines: Lines, i: int, asked: Asked) -> bool:
 
 
 def _output(command: CommandRun) -> bool:
-    return option(command.argv, "-o", "--output", "--template").startswith(("jsonpath=", "custom-columns="))
+    return option(command.argv, "-o", "--output", "--template").startswith(
+        ("jsonpath=", "custom-columns=", "go-template=", "{{")
+    )
 
 
 def _kind(command: CommandRun) -> str:
@@ -84,6 +86,8 @@ def _ends(line: str) -> bool:
 def _rows(lines: Lines, i: int, asked: Asked) -> tuple[int, list[Placed]]:
     rows: list[Placed] = []
     k = 0
+    if asked.yaml and len(asked.shapes) == 1:
+        return _yaml(lines, i, asked.shapes[0])
     while i < len(lines.text) and len(rows) < _ROWS and not _ends(lines.text[i]):
         got = _row(lines, i, asked.shapes, k)
         if got is None:
@@ -92,6 +96,18 @@ def _rows(lines: Lines, i: int, asked: Asked) -> tuple[int, list[Placed]]:
         rows += [(i, last, found) for found in founds]
         i = last + 1
     return i, rows
+
+
+def _yaml(lines: Lines, i: int, shape: Shape) -> tuple[int, list[Placed]]:
+    """One YAML value up to a blank line or the next command."""
+    end = i
+    while end < len(lines.text) and not _ends(lines.text[end]):
+        end += 1
+    try:
+        founds = fit(shape, safe_yaml.load("\n".join(lines.text[i:end])))
+    except safe_yaml.YamlProblem:
+        return i, []
+    return (end, [(i, end - 1, found) for found in founds]) if founds and end > i else (i, [])
 
 
 def _row(lines: Lines, i: int, shapes: tuple[Shape, ...], k: int) -> tuple[int, int, list[Found]] | None:
