@@ -13,6 +13,7 @@ _KINDS = {
     "PeerAuthentication": "pa peerauthentication peerauthentications", "ServiceEntry": "se serviceentry serviceentries",
     "AuthorizationPolicy": "ap authorizationpolicy authorizationpolicies", "Endpoints": "ep endpoints",
     "EndpointSlice": "endpointslice endpointslices", "Gateway": "gw gateway gateways", "HTTPRoute": "httproute httproutes",
+    "CiliumIdentity": "ciliumid ciliumidentity ciliumidentities", "CiliumEndpoint": "cep ciliumendpoint ciliumendpoints",
     "ReplicaSet": "rs replicaset replicasets",
 }  # fmt: skip
 KIND_OF = {word: kind for kind, words in _KINDS.items() for word in words.split()}

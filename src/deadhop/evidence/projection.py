@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from deadhop.evidence import lenient_json
+
 #: Keys and indices; None stands for an element of a list, ANYWHERE for any depth.
 Path = tuple[str | int | None, ...]
 ANYWHERE = -1
@@ -84,7 +86,7 @@ def fit(shape: Shape, value: Any) -> list[Found] | None:
         return _together([(s, value[k]) for k, s in shape.items if k in value])
     if isinstance(shape, Each):
         if shape.separator is not None and isinstance(value, str):
-            value = [v for v in value.split(shape.separator) if v]
+            value = _sequence(value) or [scalar(v) for v in value.split(shape.separator) if v]
         if not isinstance(value, list):
             return None
         rows = [fit(shape.item, v) for v in value]
@@ -117,7 +119,7 @@ def _together(cells: list[tuple[Shape, Any]]) -> list[Found] | None:
     alone: Found = []
     several: list[Found] = []
     for shape, value in cells:
-        got = fit(shape, scalar(value))
+        got = fit(shape, value if isinstance(shape, Each) and shape.separator else scalar(value))
         if got is None:
             if value is None or value in _NONE:
                 continue
@@ -134,12 +136,30 @@ def scalar(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = value.strip()
+    if text.startswith("map[") and text.endswith("]"):
+        pairs = re.findall(r"([\w./-]+):(\S*?)(?=\s[\w./-]+:|$)", text[4:-1])
+        return dict(pairs) if pairs and "[" not in text[4:-1] else text
     if text[:1] in ("{", "[") or text in ("true", "false"):
         try:
             return msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError):
             return text
     return int(text) if text.isdecimal() and len(text) < 10 else text
+
+
+def _sequence(text: str) -> list[Any]:
+    """JSON values one behind the other; empty where the text is none."""
+    found: list[Any] = []
+    at, text = 0, text.strip()
+    while at < len(text) and text[at] in "{[":
+        decoded = lenient_json.decode_at(text, at)
+        if decoded is None or not decoded[2]:
+            return []
+        found.append(decoded[0])
+        at = decoded[1]
+        while at < len(text) and text[at].isspace():
+            at += 1
+    return found if at >= len(text) else []
 
 
 def _text(shape: Text, value: Any) -> list[Found] | None:

@@ -30,6 +30,7 @@ _FRAME = re.compile(
 _VERDICTS = {"deny": "DROPPED", "allow": "FORWARDED", "redirect": "REDIRECTED", "audit": "AUDIT"}
 _LIST = re.compile(r"^\s*(?P<id>\d{1,10})\s{2,}(?P<label>(?:k8s|cidr|reserved|fqdn|any|container):\S*)\s*$")
 _MORE = re.compile(r"^\s{4,}(?P<label>(?:k8s|cidr|reserved|fqdn|any|container):\S*)\s*$")
+_MAPS = re.compile(r"^\s*(?P<ip>[0-9a-fA-F.:]+)(?P<len>/\d+)? maps to identity (?:identity=)?(?P<id>\d+)")
 _IPCACHE = re.compile(r"^\s*(?P<prefix>[0-9a-fA-F.:]+/\d+)\s+identity=(?P<id>\d+)")
 
 
@@ -46,6 +47,12 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         ]
     if match := _TRACE.match(line):
         return i + 1, [_event(lines, i, context, match["rest"], "FORWARDED", "", match["point"])]
+    if match := _MAPS.match(line):
+        bits = match["len"] or ("/128" if ":" in match["ip"] else "/32")
+        identity = CiliumIdentity(
+            source=lines.source(i), where=context.where, identity=match["id"], prefix=match["ip"] + bits
+        )
+        return i + 1, [identity]
     if match := _IPCACHE.match(line):
         return i + 1, [
             CiliumIdentity(
@@ -145,7 +152,7 @@ def _event(
 FORMAT = LineFormat(
     "cilium-monitor",
     re.compile(
-        r"^\s*(?:xx drop \(|.{0,40}[Pp]olicy verdict log: flow|(?:->|<-) .*identity |\d+\s{2,}(?:k8s|cidr|reserved|fqdn):|[0-9a-fA-F.:]+/\d+\s+identity=)"
+        r"^\s*(?:xx drop \(|.{0,40}[Pp]olicy verdict log: flow|(?:->|<-) .*identity |\d+\s{2,}(?:k8s|cidr|reserved|fqdn):|[0-9a-fA-F.:]+/\d+\s+identity=|[0-9a-fA-F.:/]+ maps to identity )"
     ),
     _read,
     priority=18,

@@ -25,7 +25,7 @@ from deadhop.model.observed.kube import (
     ServicePort,
     mapping,
 )
-from deadhop.model.observed.policy import CiliumOption
+from deadhop.model.observed.policy import CiliumIdentity, CiliumOption
 from deadhop.model.record import Problem, Record
 
 #: Fields that give away the kind of a piece without ``kind``: all must be there.
@@ -68,7 +68,8 @@ def _match(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     if isinstance(value.get("kind"), str) and (
-        value.keys() & {"apiVersion", "metadata", "spec", "items", "subsets", "data", "endpoints"}
+        value.keys()
+        & {"apiVersion", "metadata", "spec", "items", "subsets", "data", "endpoints", "security-labels"}
     ):
         return True
     return bool(_guess(value))
@@ -175,6 +176,9 @@ def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
         "raw": value,
     }
     build = _BUILDERS.get(kind)
+    if kind == "CiliumIdentity":
+        yield from _identity(common, value)
+        return
     if kind == "Event":
         yield _event(value, locate)
         return
@@ -275,6 +279,16 @@ def _endpoints(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
 
 
 _BUILDERS = {"Pod": _pod, "Service": _service, "Endpoints": _endpoints, "EndpointSlice": _endpoints}
+
+
+def _identity(common: dict[str, Any], value: dict[str, Any]) -> Iterator[Record]:
+    """An object of cilium.io: the identity's number is its name, its labels carry their source."""
+    labels = mapping(value, "security-labels") or mapping(value, "spec", "security-labels")
+    shown = tuple(f"{k}={v}" if v not in (None, "") else str(k) for k, v in labels.items())
+    prefix = next(
+        (label.partition(":")[2].partition("=")[0] for label in shown if label.startswith("cidr:")), ""
+    )
+    yield CiliumIdentity(source=common["source"], where=common["where"], identity=common["name"], labels=shown, prefix=prefix)  # fmt: skip
 
 
 def _event(value: dict[str, Any], locate: Locate) -> Event:
