@@ -28,7 +28,7 @@ from deadhop.model.finding import (
     SymptomReport,
     Verdict,
 )
-from deadhop.model.observed.kube import Pod
+from deadhop.model.observed.kube import Node, Pod
 from deadhop.model.observed.policy import Flow
 from deadhop.model.record import Problem, Record, Source
 from deadhop.snapshot.attribution import attributed
@@ -46,7 +46,7 @@ def by_type(records: Iterable[Record]) -> dict[type[Record], list[Record]]:
                 break
             found[kind].append(record)
     if Flow in found:
-        found[Flow] = [*attributed(found[Flow], found.get(Pod, []))]  # type: ignore[arg-type]
+        found[Flow] = [*attributed(found[Flow], found.get(Pod, []), found.get(Node, []))]  # type: ignore[arg-type]
     return dict(found)
 
 

@@ -85,7 +85,8 @@ def fit(shape: Shape, value: Any) -> list[Found] | None:
             return None
         return _together([(s, value[k]) for k, s in shape.items if k in value])
     if isinstance(shape, Each):
-        if shape.separator is not None and isinstance(value, str):
+        if shape.separator is not None and isinstance(value, (str, int)):
+            value = str(value)
             value = _sequence(value) or [scalar(v) for v in value.split(shape.separator) if v]
         if not isinstance(value, list):
             return None

@@ -29,7 +29,7 @@ from deadhop.model.observed.http import HttpExchange
 from deadhop.model.observed.kube import CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, Pod
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.policy import CiliumOption, Flow
-from deadhop.snapshot.ages import running_for
+from deadhop.snapshot.ages import younger
 from deadhop.snapshot.entities import LOCAL, WORLD, number
 from deadhop.snapshot.fqdn_policy import ports, rules
 from deadhop.snapshot.said import said
@@ -109,8 +109,7 @@ def _older(pods: list[Pod]) -> list[Pod]:
     """A proxy's pod and the agent's pod of its node, where the agent runs for a shorter time."""
     for proxy in (p for p in pods if p.name.startswith("cilium-envoy")):
         for agent in (p for p in pods if re.fullmatch(r"cilium-\w{5}", p.name) and p.node == proxy.node):
-            a, b = running_for(agent), running_for(proxy)
-            if a is not None and b is not None and a < b * 0.9:
+            if younger(agent, proxy):
                 return [proxy, agent]
     return []
 

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 
 from deadhop.evidence.fields import is_ip
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
-from deadhop.model.netfilter import IptablesTable
+from deadhop.model.netfilter import ConntrackEntry, IptablesTable
 from deadhop.model.observed.firewall import FirewallRule
 from deadhop.model.observed.kube import NetworkPolicy, Node, Pod
 from deadhop.model.observed.packets import CapturedPacket
@@ -57,6 +57,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             yield _hypothesis(view, denied, sent)
             return
     yield from _from_capture(view)
+    yield from _tracked(view)
 
 
 def _hypothesis(view: View, denied: Flow, sent: list[Flow]) -> Hypothesis:
@@ -128,6 +129,31 @@ def _from_capture(view: View) -> Iterator[Hypothesis]:
             return
 
 
+def _tracked(view: View) -> Iterator[Hypothesis]:
+    """A tracked connection between two pods whose source was translated to a node's address."""
+    nodes = {address for node in view.of(Node) for address in node.internal_ips}
+    pods = {p.ip: p for p in view.of(Pod) if p.ip and not on_host(p) and p.ip not in nodes}
+    by_label = [p for p in view.of(NetworkPolicy) if any(selecting(rule, "ingress") for _p, rule in all_rules([p], "ingress"))]  # fmt: skip
+    for entry in view.of(ConntrackEntry):
+        source, target = pods.get(entry.original[0]), pods.get(entry.original[1])
+        became = entry.reply[1]
+        if not (source and target and became in nodes and by_label):
+            continue
+        yield Hypothesis(
+            subject=f"{source.name} to {target.name}:{entry.original[3]}",
+            title=f"{source.name} arrives at {target.name} as {became}: its source was masqueraded on the way.",
+            checks=(
+                shown(f"the connection between two pods leaves with the node's address {became}", [entry], weight=1.7, required=True),
+                shown("both ends are ordinary pods", [source, target], weight=0.6, required=True),
+                shown("the policy selects its clients by labels", by_label[:2], weight=0.9, required=True),
+                shown("nothing comes back", [entry] if "UNREPLIED" in entry.status else [], weight=0.5),
+            ),
+            explains=("pods of one node match the policy, pods of other nodes do not",),
+            prior=-1.5,
+        )  # fmt: skip
+        return
+
+
 def _outside(address: str, excluded: str) -> bool:
     return is_ip(address) and network(excluded) is not None and not within(address, excluded)
 
@@ -136,8 +162,8 @@ CAUSE = Cause(
     slug=SLUG,
     family="policy",
     title="Pod-to-pod traffic between nodes is masqueraded, so pod selectors do not match.",
-    inputs=(Flow, CiliumOption, IptablesTable, FirewallRule, CapturedPacket, Node, Pod, NetworkPolicy),
-    needs=(Flow, CapturedPacket),
+    inputs=(Flow, CiliumOption, IptablesTable, FirewallRule, CapturedPacket, Node, Pod, NetworkPolicy, ConntrackEntry),
+    needs=(Flow, CapturedPacket, ConntrackEntry),
     rivals=("hostnetwork-source-not-matched-by-pod-selectors", "masquerade-exclusion-cidr-wrong", "destination-ingress-policy-missing-client"),
     check=check,
 )  # fmt: skip

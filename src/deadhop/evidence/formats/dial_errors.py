@@ -28,6 +28,10 @@ _LIBC = re.compile(
 _NXDOMAIN = re.compile(
     r"(?:resolv\w*|lookup|lookup of|looking up|DNS\b.{0,20})\W+(?:host(?:name)?|name|address(?: of| for)?|peer|node)?\W*(?:rabbit@)?(?P<name>[A-Za-z0-9][\w-]*(?:\.[\w-]+)+)\W.{0,40}?\b(?P<what>nxdomain|NXDOMAIN|not found|host not found|timed? ?out|timeout|servfail|SERVFAIL)\b"
 )
+_UNRESOLVED = re.compile(
+    r"(?:could ?n[o']t|could not|cannot|can't|unable to|failed to) (?:resolve|look ?up)\s+(?:(?:the )?(?:host ?name|host|server|broker|address|name|node|peer|domain|endpoint)s?(?: of| for)?\s*:?\s*)?[\"'(]?(?P<name>[A-Za-z0-9][\w-]*(?:\.[\w-]+)+)",
+    re.I,
+)
 _JAVA = re.compile(
     r"(?P<what>Connection refused|Connection timed out|connect timed out|No route to host|Connection reset|Network is unreachable|ECONNREFUSED|ETIMEDOUT|EHOSTUNREACH|ECONNRESET)(?:.*?(?P<to>\d{1,3}(?:\.\d{1,3}){3}:\d+))?",
     re.I,
@@ -144,6 +148,9 @@ def _failure(line: str) -> Parts | None:
     if match := _CERT.search(line):
         url = _URL.search(line)
         return url[0] if url else "", url["host"] if url else "", "", None, "tcp", "certificate", ""
+    if (match := _UNRESOLVED.search(line)) and _logged(line):
+        name = match["name"]
+        return name, name, "", None, "udp", "lookup-timeout" if "timed out" in line else "no-such-host", ""
     if (match := _NXDOMAIN.search(line)) and _logged(line):
         name = match["name"]
         return name, name, "", None, "udp", _lookup_class(match["what"]), ""

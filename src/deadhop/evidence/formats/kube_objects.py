@@ -202,7 +202,11 @@ def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
 def _pod(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
     spec, status = mapping(value, "spec"), mapping(value, "status")
     statuses = _list(status.get("containerStatuses"))
-    ready = (sum(1 for s in statuses if s.get("ready")), len(statuses)) if statuses else None
+    ready = (
+        (sum(1 for s in statuses if s.get("ready")), len(statuses))
+        if any("ready" in s for s in statuses)
+        else None
+    )
     return Pod(
         **common,
         ip=text(status.get("podIP")),

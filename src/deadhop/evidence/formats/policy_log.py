@@ -25,7 +25,7 @@ _AWS = re.compile(
     r"[Ff]low [Ii]nfo:?.*?\"?Src IP\"?\W+(?P<src>[\d.:a-f]+).*?\"?Src Port\"?\W+(?P<sport>\d+).*?\"?Dest IP\"?\W+(?P<dst>[\d.:a-f]+).*?\"?Dest Port\"?\W+(?P<dport>\d+).*?\"?Proto\"?\W+(?P<proto>\w+).*?\"?Verdict\"?\W+(?P<verdict>\w+)"
 )
 _ANTREA = re.compile(
-    r"(?P<table>\w*(?P<dir>Ingress|Egress)\w*(?:Rule|Metric)) (?P<policy>\S+) (?:\S+ ){0,4}?(?P<verdict>Drop|Reject|Allow) (?:\d+ )?(?P<src>[\d.:a-f]+) (?P<sport>\d+|<nil>) (?P<dst>[\d.:a-f]+) (?P<dport>\d+|<nil>) (?P<proto>\w+)"
+    r"(?P<table>\w*?(?P<dir>Ingress|Egress)?\w*(?:Rule|Metric)) (?P<policy>\S+) (?:\S+ ){0,4}?(?P<verdict>Drop|Reject|Allow) (?:(?:\d+|<nil>) )?(?P<src>[\d.:a-f]+) (?P<sport>\d+|<nil>) (?P<dst>[\d.:a-f]+) (?P<dport>\d+|<nil>) (?P<proto>\w+)"
 )
 _CALICO = re.compile(r"calico-packet: .*?SRC=(?P<src>\S+) DST=(?P<dst>\S+).*?PROTO=(?P<proto>\w+)(?:.*?SPT=(?P<sport>\d+) DPT=(?P<dport>\d+))?")  # fmt: skip
 _ADDRESS = {"src": r"\b(?:nw|ipv6)_src=([^,\s]+)", "dst": r"\b(?:nw|ipv6)_dst=([^,\s]+)", "sport": r"\b(?:tp|udp|tcp)_src=(\d+)", "dport": r"\b(?:tp|udp|tcp)_dst=(\d+)"}  # fmt: skip
