@@ -85,7 +85,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     if full and limit > 1 and not any(len(found) >= limit for found in addresses.values()):
         yield Hypothesis(
-            subject=f"limit {limit}",
+            subject=f"limit {limit}, reached",
             title=f"The cache holds {limit} addresses of the name, which is just its limit for each name.",
             checks=(
                 shown(f"the limit is {limit}", limits, weight=0.8, required=True),
