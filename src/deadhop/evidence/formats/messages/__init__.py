@@ -16,7 +16,6 @@ from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.model.observed.message import Message
 from deadhop.model.record import Record
 
-
 #: What stands before the time in a log line: a bracket, or logfmt's key.
 _BEFORE_TIME = re.compile(r"^[\[\s]*(?:(?:time|ts|timestamp)=\"?)?")
 
