@@ -8,7 +8,8 @@ policy does what it says.
 How to tell it from its neighbours
 ----------------------------------
 The denied client's labels are known and are not those that the rule asks for, and the intended client is forwarded. A
-client that the policy's author forgot looks the same from outside; who it should be is for the owner to say.
+client that the policy's author forgot looks the same from outside; what tells it is that it reports a failure. A label
+that says nothing but that its bearer may pass (``db-client: "true"``) is given on purpose.
 
 Fix
 ---
