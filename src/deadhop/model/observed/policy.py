@@ -62,7 +62,10 @@ class DnsFlow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Flow(Record, frozen=True, kw_only=True):
-    """A flow of hubble, of the monitor's verdicts, or of another engine's log. ``event`` is the type column (``dns-request proxy``, ``policy-verdict:none EGRESS``)."""
+    """A flow of hubble, of the monitor's verdicts, or of another engine's log.
+
+    ``event`` is the type column (``dns-request proxy``, ``policy-verdict:none EGRESS``).
+    """
 
     node: str = ""
     src: FlowEnd
