@@ -18,7 +18,7 @@ from deadhop.evidence.registry import registry
         (r"^foo (\d+)", ["foo 1"], ["bar 1"]),
         (r"(?:foo|bar)+ \d", ["xbar 1"], ["baz 1"]),
         (r"(?:abc)?defg", ["defg"], ["abc"]),
-        (r"(?P<x>foo|[a-z]+bar) qu{2}x", ["zbar quux"], ["zbar qux"]),
+        (r"(?P<x>foo|[a-z]+bar) qu{2}x", ["zbar quux"], ["zbuz quux"]),
     ],
 )
 def test_words(pattern: str, lines: list[str], not_lines: list[str]) -> None:

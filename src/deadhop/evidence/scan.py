@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from deadhop.evidence import blocks, lenient_json, prompt, safe_yaml
+from deadhop.evidence.completed import completed
 from deadhop.evidence.format import Context, LineFormat, Lines, Locate
 from deadhop.evidence.needles import Test, possible
 from deadhop.evidence.registry import registry
@@ -28,6 +29,8 @@ LONG = 4000
 """Characters of a line in which a format's beginning is looked for: some expressions take the square of a line's length."""
 MANY = 300
 """Lines that nobody read, from which on lines are tested for the words of a format before its expression is tried."""
+#: Formats up to this priority read what a command line left of a whole output, so they come before the values it may hold.
+ASKED = 3
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _REMARK = re.compile(
     r"^\s*(?:#+|//|-{2,}|={2,}|>{2,})\s*([^-=>#\s].*?)\s*(?:-{2,}|={2,}|>{2,}|<{2,}|#+)?\s*$|^\s*([\w][\w ]{0,30}):\s*$"
@@ -48,7 +51,8 @@ class _Scanner:
         self.formats: list[tuple[LineFormat, Test | None]] = [
             (f, None) for f in registry().lines if f.priority > NOTES
         ]
-        self.notes = [f for f in registry().lines if f.priority <= NOTES]
+        self.notes = [f for f in registry().lines if ASKED < f.priority <= NOTES]
+        self.asked = [f for f in registry().lines if f.priority <= ASKED]
         self.last: LineFormat | None = None
         self.unread: list[int] = []
         self.tried = 0
@@ -88,6 +92,11 @@ class _Scanner:
             after, records = last.read(self.lines, i, self.context)
             if after > i:
                 return after, records
+        if last is None and self.context.command is not None:
+            for form in self.asked:
+                after, records = form.read(self.lines, i, self.context)
+                if after > i:
+                    return after, records
         if lenient_json.starts(line):
             after, records = self._json(i)
             if after > i:
@@ -239,7 +248,7 @@ class _Scanner:
             self.lines.first + last if last > first else 0,
             whole=whole,
         )
-        return read_value(value, locate, self.context)
+        return read_value(completed(value, self.context.command), locate, self.context)
 
 
 def read_value(value: Any, locate: Locate, context: Context) -> list[Record]:
