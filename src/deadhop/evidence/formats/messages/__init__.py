@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from string import digits
 
 from deadhop.evidence.fields import rfc3339, syslog_time
@@ -25,17 +26,27 @@ class Entry:
     """One message. ``kind`` is kebab-case and names the situation; ``reference`` the program's source or manual."""
 
     kind: str
-    pattern: re.Pattern[str]
+    text: str
     reference: str
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """Compiled when a line first asks for it: a run needs a few of hundreds."""
+        return _compiled(self.text)
 
 
 def entry(kind: str, pattern: str, reference: str) -> Entry:
-    return Entry(kind, re.compile(pattern), reference)
+    return Entry(kind, pattern, reference)
+
+
+@cache
+def _compiled(text: str) -> re.Pattern[str]:
+    return re.compile(text)
 
 
 def catalogue(emitter: str, entries: tuple[Entry, ...], priority: int = 40) -> LineFormat:
     """The format that reads the messages of one program."""
-    start = re.compile("|".join(f"(?:{re.sub(r'[?]P<[^>]+>', '?:', e.pattern.pattern)})" for e in entries))
+    start = re.compile("|".join(f"(?:{re.sub(r'[?]P<[^>]+>', '?:', e.text)})" for e in entries))
 
     def read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         line = lines.text[i]
