@@ -169,6 +169,18 @@ def _command(text: str, line: str) -> Command | None:
             if not words:
                 words = ["bash"]
             continue
+        if words[0].rsplit("/", 1)[-1] in ("crictl", "docker", "podman", "nerdctl") and "exec" in words[1:4]:
+            where, words = _container_exec(words)
+            enters = not words or words[0].rsplit("/", 1)[-1] in ("bash", "sh", "ash")
+            if not words:
+                words = ["bash"]
+            continue
+        if words[0].rsplit("/", 1)[-1] in ("crictl", "docker", "podman", "nerdctl") and "exec" in words[1:4]:
+            where, words = _container_exec(words)
+            enters = not words or words[0].rsplit("/", 1)[-1] in ("bash", "sh", "ash")
+            if not words:
+                words = ["bash"]
+            continue
         if words[:3] == ["ip", "netns", "exec"] and len(words) > 4:
             where, words = f"netns {words[3]}", words[4:]
             continue
@@ -231,6 +243,40 @@ def _kubectl_exec(words: list[str]) -> tuple[str, list[str]]:
         i += 1
     pod = pod.removeprefix("pod/")
     return (f"{namespace}/{pod}" if namespace else pod), command
+
+
+def _container_exec(words: list[str]) -> tuple[str, list[str]]:
+    """The container and the command of ``crictl exec [OPTIONS] CONTAINER COMMAND``; a container may be ``$(…)``."""
+    rest = words[words.index("exec") + 1 :]
+    while rest and rest[0].startswith("-"):
+        takes = rest[0] in ("-u", "--user", "-w", "--workdir", "-e", "--env", "--timeout")
+        rest = rest[2:] if takes else rest[1:]
+    if not rest:
+        return "container", []
+    end, depth = 0, 0
+    for end, word in enumerate(rest):
+        depth += word.count("(") - word.count(")")
+        if depth <= 0:
+            break
+    name = rest[0] if end == 0 and re.fullmatch(r"[\w./-]+", rest[0]) else "?"
+    return f"container {name}", [w for w in rest[end + 1 :] if w != "--"]
+
+
+def _container_exec(words: list[str]) -> tuple[str, list[str]]:
+    """The container and the command of ``crictl exec [OPTIONS] CONTAINER COMMAND``; a container may be ``$(…)``."""
+    rest = words[words.index("exec") + 1 :]
+    while rest and rest[0].startswith("-"):
+        takes = rest[0] in ("-u", "--user", "-w", "--workdir", "-e", "--env", "--timeout")
+        rest = rest[2:] if takes else rest[1:]
+    if not rest:
+        return "container", []
+    end, depth = 0, 0
+    for end, word in enumerate(rest):
+        depth += word.count("(") - word.count(")")
+        if depth <= 0:
+            break
+    name = rest[0] if end == 0 and re.fullmatch(r"[\w./-]+", rest[0]) else "?"
+    return f"container {name}", [w for w in rest[end + 1 :] if w != "--"]
 
 
 def _nsenter(words: list[str]) -> tuple[str, list[str]]:

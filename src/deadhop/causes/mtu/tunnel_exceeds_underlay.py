@@ -30,7 +30,7 @@ from deadhop.model.net import Link
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.node import Ping
 from deadhop.model.observed.policy import CiliumOption
-from deadhop.snapshot.sizes import Sized, devices, limit, probes
+from deadhop.snapshot.sizes import Sized, devices, limits, probes
 
 SLUG = "tunnel-mtu-exceeds-underlay"
 
@@ -44,10 +44,9 @@ def check(view: View) -> Iterator[Hypothesis]:
         row = tunnel.encapsulation
         assert row is not None
         for nic in nics:
-            apart = tunnel.where and nic.where and tunnel.where != nic.where
             # WireGuard's padding is a cause of its own; an MTU that leaves no room even without padding is this one.
             padded = row.kind == "wireguard" and tunnel.mtu + row.over_v4 <= nic.mtu
-            if not padded and not apart:
+            if not padded and tunnel.rests_on(nic):
                 yield _hypothesis(view, tunnel, nic, row.over_v4)
     if too_big:
         yield _from_messages(too_big)
@@ -55,14 +54,13 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 def _hypothesis(view: View, tunnel: Sized, nic: Sized, overhead: int) -> Hypothesis:
     fits = tunnel.mtu + overhead <= nic.mtu
-    edge = limit(probes(view.of(Ping)))
-    sharp = edge is not None and edge[0].length <= nic.mtu - overhead < edge[1].length
+    edge = next((e for e in limits(probes(view.of(Ping))) if e[0].length <= nic.mtu - overhead < e[1].length), None)
     return Hypothesis(
         subject=f"{tunnel.name} over {nic.name}",
         title=f"{tunnel.name} has MTU {tunnel.mtu}; with {overhead} bytes of encapsulation its packets exceed the {nic.mtu} of {nic.name}.",
         checks=(
             judged(f"{tunnel.mtu} and {overhead} bytes of encapsulation exceed {nic.mtu}", not fits, [tunnel.record, nic.record], weight=2.2, required=True),
-            shown("probes pass and fail around the size that the underlay leaves", [edge[0].record, edge[1].record] if sharp and edge else [], weight=1.0, decide="ping -M do -s SIZE REMOTE-POD-IP   # find the sharp limit"),
+            shown("probes pass and fail around the size that the underlay leaves", [edge[0].record, edge[1].record] if edge else [], weight=1.0, decide="ping -M do -s SIZE REMOTE-POD-IP   # find the sharp limit"),
         ),
         explains=("small packets between pods of different nodes pass, large ones do not", "pods of one node are not affected"),
         fixes=_fixes(nic.mtu - overhead, {tunnel.name}),
