@@ -20,7 +20,7 @@ bpftool service systemctl lsmod modprobe awk watch arp arping env printenv resol
 tshark ipset networkctl nmcli nstat iperf iperf3 minikube kind k3s talosctl export vi vim ps pgrep find kdig drill
 iptables-nft iptables-nft-save iptables-restore ip6tables-legacy ip6tables-legacy-save ip6tables-nft ip6tables-nft-save
 firewall-cmd ufw brctl tc ipvsadm ifconfig virsh lxc podman nerdctl etcdctl calico-node rabbitmqctl
-getcap nmap aws az gcloud eksctl kinit pip python python3 sh bash exec exit node go
+getcap nmap ssh aws az gcloud eksctl kinit pip python python3 sh bash exec exit node go
 """
 PROGRAMS = frozenset(_NAMES.split())
 _ALIAS = {
@@ -181,6 +181,10 @@ def _command(text: str, line: str) -> Command | None:
             if not words:
                 words = ["bash"]
             continue
+        if words[0] == "ssh" and (there := _ssh(words)):
+            host, words, more = there
+            where, filters = f"host {host}", [*more, *filters]
+            continue
         if words[:3] == ["ip", "netns", "exec"] and len(words) > 4:
             where, words = f"netns {words[3]}", words[4:]
             continue
@@ -277,6 +281,28 @@ def _container_exec(words: list[str]) -> tuple[str, list[str]]:
             break
     name = rest[0] if end == 0 and re.fullmatch(r"[\w./-]+", rest[0]) else "?"
     return f"container {name}", [w for w in rest[end + 1 :] if w != "--"]
+
+
+#: Options of ssh(1) that take a word of their own.
+_SSH_WORD = ("-i", "-p", "-l", "-o", "-J", "-F", "-E", "-c", "-b", "-S", "-W", "-L", "-R", "-D")
+
+
+def _ssh(words: list[str]) -> tuple[str, list[str], list[str]] | None:
+    """Host, command and filters of ``ssh [OPTIONS] HOST COMMAND``; None for a session without a command."""
+    i = 1
+    while i < len(words) and words[i].startswith("-"):
+        i += 2 if words[i] in _SSH_WORD else 1
+    if i + 1 >= len(words):
+        return None
+    host = words[i].rpartition("@")[2].partition(".")[0]
+    rest = words[i + 1 :]
+    if len(rest) > 1:
+        return host, rest, []
+    first, *more = _split_pipes(rest[0])
+    try:
+        return host, shlex.split(first), more
+    except ValueError:
+        return host, first.split(), more
 
 
 def _nsenter(words: list[str]) -> tuple[str, list[str]]:

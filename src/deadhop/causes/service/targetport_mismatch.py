@@ -32,6 +32,7 @@ from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.message import Message
 from deadhop.model.record import Record
 from deadhop.snapshot.said import said
+from deadhop.snapshot.services import together
 
 SLUG = "service-targetport-mismatch"
 
@@ -69,7 +70,7 @@ def check(view: View) -> Iterator[Hypothesis]:
                 fixes=(Fix(title="Set targetPort to the port of the process", artifact=f"kubectl edit service {ends.service}   # spec.ports[].targetPort\n"),),
                 prior=-1.2,
             )  # fmt: skip
-    for service in view.of(Service):
+    for service, records in together(view.of(Service)):
         if service.headless:
             continue
         for port in service.ports:
@@ -95,7 +96,7 @@ def check(view: View) -> Iterator[Hypothesis]:
                 subject=f"{service.ref} port {port.port}",
                 title=f"{service.ref} leads port {port.port} to targetPort {target}, on which the pods do not listen.",
                 checks=(
-                    shown(f"targetPort is {target}", [service], weight=0.5, required=True),
+                    shown(f"targetPort is {target}", records, weight=0.5, required=True),
                     judged("the pods do not declare or open that port", bool(wrong), wrong or [d[0] for d in exposed], weight=1.7, required=True, decide="kubectl exec POD -- ss -ltnp; kubectl get pod POD -o jsonpath='{.spec.containers[*].ports}'"),
                     shown("connections to the endpoint are refused", refused, weight=0.8, decide="kubectl port-forward POD REAL-PORT   # works, the Service does not"),
                     shown("the process says where it listens", [m for m in heard if m not in wrong], weight=0.6),

@@ -1,67 +1,133 @@
-"""What ``kubectl get KIND NAME -o jsonpath='{.a.b}'`` prints: one value, put back at its path of the object.
+"""Chosen fields that ``kubectl get`` printed: jsonpath, custom columns, ``-o json`` through a jq filter.
 
-Only plain paths are read back: a range, a filter or several expressions do not say which value stands where.
+One object without a name of its own takes that of the command. A range gives an object for every line.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
-from deadhop.evidence.format import Context, LineFormat, Lines, Locate
+from deadhop.evidence import projection, prompt
+from deadhop.evidence.format import Context, LineFormat, Lines, Locate, ValueFormat
 from deadhop.evidence.formats.kube_objects import FORMAT as OBJECTS
 from deadhop.evidence.formats.kubectl_table import asked_kind, asked_namespace
 from deadhop.model.record import Record
 
-_PATH = re.compile(
-    r"^\{\.?(?P<path>(?:metadata|spec|status|data)(?:\.[\w-]+|\[\d+\]|\['[^']+'\])*)\}(?:\{\"\\n\"\})?$"
-)
-_PART = re.compile(r"\.?([\w-]+)|\[(\d+)\]|\['([^']+)'\]")
 _VALUE = re.compile(r"^\s*\S.{0,4000}$")
+#: jq and yq without a filter of their own, and other programs that only change the layout.
+_LAYOUT = re.compile(r"^(?:jq(?:\s+-[cMCSr]+)*(?:\s+'?\.'?)?|yq(?:\s+-\w+)*(?:\s+'?\.'?)?|python3? -m json\.tool|fold\b.*|cat)$")
+_JQ = re.compile(r"^jq(?:\s+-[-\w]+)*\s+(?P<filter>'[^']*'|\"(?:[^\"\\]|\\.)*\"|\S+)(?:\s+-[-\w]+)*$")
 
 
-def _asked(context: Context) -> tuple[str, str, list[str]] | None:
-    """Kind, name and path of the command; None where it asks for anything else."""
+def _output(context: Context) -> str:
     argv = context.command.argv if context.command else ()
-    kind = asked_kind(context)
-    if not kind or "get" not in argv or (context.command and context.command.filters):
+    for k, word in enumerate(argv):
+        if word in ("-o", "--output") and k + 1 < len(argv):
+            return argv[k + 1]
+        if word.startswith(("-o", "--output=")):
+            return word.removeprefix("--output=").removeprefix("-o").removeprefix("=")
+    return ""
+
+
+def _template(context: Context) -> projection.Template | None:
+    """What the command picks from the objects that it gets."""
+    run = context.command
+    if run is None or not asked_kind(context):
         return None
-    told = next((a.partition("jsonpath=")[2] for a in argv if "jsonpath=" in a), "").strip("'\"")
-    match = _PATH.match(told)
-    words = [w for w in argv[argv.index("get") + 1 :] if not w.startswith("-")]
-    name = words[0].partition("/")[2] or (words[1] if len(words) > 1 and "jsonpath" not in words[1] else "")
-    if not match or not name:
-        return None
-    return kind, name, [a or b or c for a, b, c in _PART.findall(match["path"])]
+    output = _output(context)
+    kept = [f for f in run.filters if not _LAYOUT.match(f)]
+    if output.startswith(("jsonpath=", "jsonpath-as-json=")):
+        return projection.jsonpath(output.partition("=")[2]) if not kept else None
+    if output == "json" and len(kept) == 1 and (match := _JQ.match(kept[0])):
+        try:
+            word = shlex.split(match["filter"])[0]
+        except (ValueError, IndexError):
+            return None
+        return projection.jq(word)
+    return None
+
+
+def _name(context: Context) -> str:
+    """The name of the one object that the command gets."""
+    argv = context.command.argv if context.command else ()
+    words: list[str] = []
+    skip = False
+    for word in argv[argv.index("get") + 1 :] if "get" in argv else ():
+        if skip or word.startswith("-"):
+            skip = not skip and word in ("-n", "--namespace", "-o", "--output", "-l", "--selector", "-c", "--context", "--field-selector")
+            continue
+        words.append(word)
+    if not words:
+        return ""
+    return words[0].partition("/")[2] or (words[1] if len(words) == 2 else "")
+
+
+def _objects(values: Iterable[tuple[projection.Path, Any]], context: Context, locate: Locate, each: bool) -> list[Record]:
+    made = projection.build((p, v) for p, v in values if v is not None)
+    meta = made.pop("metadata", {})
+    meta = meta if isinstance(meta, dict) else {}
+    if not each:
+        meta.setdefault("name", _name(context))
+    meta.setdefault("namespace", asked_namespace(context))
+    if not meta.get("name") and not made:
+        return []
+    return list(OBJECTS.read({**made, "kind": asked_kind(context), "metadata": meta}, locate, context))
 
 
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
-    asked = _asked(context)
-    line = lines.text[i].strip()
-    if (
-        asked is None
-        or not line
-        or i == 0
-        or not context.command
-        or lines.source(i - 1) != context.command.source
-    ):
+    template = _template(context)
+    run = context.command
+    if template is None or run is None or not lines.text[i].strip() or prompt.parse(lines.text[i]):
         return i, []
-    kind, name, path = asked
-    try:
-        value: Any = msgspec.json.decode(line) if line[0] in "{[" or line in ("true", "false") else line
-    except (msgspec.DecodeError, RecursionError):
+    first = run.source.file == lines.file and lines.first + i == max(run.source.line, run.source.end) + 1
+    if not first and not template.each:
         return i, []
-    if isinstance(value, str) and value.isdecimal() and len(value) < 10:
-        value = int(value)
-    for part in reversed(path):
-        value = [value] if part.isdecimal() else {part: value}
-    if not isinstance(value, dict):
+    values = template.values(lines.text[i])
+    if values is None or (template.each and not re.fullmatch(r"[\w.:-]+", values[0] or "?")):
         return i, []
-    meta = {**value.pop("metadata", {}), "name": name, "namespace": asked_namespace(context)}
     locate = Locate(lines.file, lines.first + i)
-    return i + 1, list(OBJECTS.read({"kind": kind, "metadata": meta, **value}, locate, context))
+    pairs = [(p, projection.scalar(v)) for p, v in zip(template.paths, values, strict=True)]
+    return (i + 1, found) if (found := _objects(pairs, context, locate, template.each)) else (i, [])
 
 
-FORMAT = LineFormat("jsonpath", _VALUE, _read, priority=11)
+def _read_value(value: Any, locate: Locate, context: Context) -> Iterable[Record]:
+    """A value of one field, printed over several lines."""
+    template = _template(context)
+    run = context.command
+    if template is None or run is None or len(template.paths) != 1 or template.each:
+        return []
+    if locate.file != run.source.file or locate.line != max(run.source.line, run.source.end) + 1:
+        return []
+    return _objects([(template.paths[0], value)], context, locate, False)
+
+
+def _read_columns(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    output = _output(context)
+    if not output.startswith("custom-columns=") or not asked_kind(context):
+        return i, []
+    columns = projection.custom_columns(output.partition("=")[2])
+    headings = [h for h, _p in columns]
+    if lines.text[i].split() != headings:
+        return i, []
+    start, records = i, list[Record]()
+    i += 1
+    while i < len(lines.text) and lines.text[i].strip() and not prompt.parse(lines.text[i]):
+        cells = re.split(r"\s{2,}|\t", lines.text[i].strip())
+        if len(cells) != len(columns):
+            cells = lines.text[i].split()
+        if len(cells) != len(columns):
+            break
+        pairs = [(p, projection.scalar(c)) for (_h, p), c in zip(columns, cells, strict=True) if p]
+        records += _objects(pairs, context, Locate(lines.file, lines.first + i), True)
+        i += 1
+    return (i, records) if records else (start, [])
+
+
+FORMATS = (
+    LineFormat("jsonpath", _VALUE, _read, priority=11),
+    LineFormat("custom-columns", re.compile(r"^\s*[A-Za-z][\w.-]*(?:\s+[A-Za-z][\w.-]*)*\s*$"), _read_columns, priority=10),
+    ValueFormat("chosen-field", lambda value: isinstance(value, (dict, list)), _read_value, priority=5),
+)

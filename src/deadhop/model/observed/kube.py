@@ -196,9 +196,10 @@ class Node(KubeObject, frozen=True, kw_only=True):
 
     @property
     def internal_ips(self) -> tuple[str, ...]:
-        """Its addresses of type InternalIP."""
+        """Its addresses of type InternalIP, and those whose type was not printed."""
         addresses = mappings(self.raw, "status", "addresses")
-        return tuple(str(a.get("address")) for a in addresses if a.get("type") == "InternalIP")
+        shown = (str(a.get("address")) for a in addresses if a.get("type", "InternalIP") == "InternalIP")
+        return tuple(a for a in shown if "." in a.strip("abcdefghijklmnopqrstuvwxyz-.") or ":" in a)
 
 
 class Ingress(KubeObject, frozen=True, kw_only=True):
