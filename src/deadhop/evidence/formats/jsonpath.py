@@ -85,12 +85,26 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     first = run.source.file == lines.file and lines.first + i == max(run.source.line, run.source.end) + 1
     if not first and not template.each:
         return i, []
-    values = template.values(lines.text[i])
+    values, end = template.values(lines.text[i]), i
+    if len(template.paths) == 1 and template.paths[0][0] == "data":
+        # A file in a ConfigMap: it goes on to the next command.
+        while end + 1 < len(lines.text) and not prompt.parse(lines.text[end + 1]):
+            end += 1
+        return _text(lines, i, end, context, template.paths[0])
     if values is None or (template.each and not re.fullmatch(r"[\w.:-]+", values[0] or "?")):
         return i, []
     locate = Locate(lines.file, lines.first + i)
     pairs = [(p, projection.scalar(v)) for p, v in zip(template.paths, values, strict=True)]
     return (i + 1, found) if (found := _objects(pairs, context, locate, template.each)) else (i, [])
+
+
+def _text(lines: Lines, i: int, end: int, context: Context, path: projection.Path) -> tuple[int, list[Record]]:
+    """The text of one key of a ConfigMap, as it stands."""
+    shown = "\n".join(lines.text[i : end + 1]).strip()
+    locate = Locate(lines.file, lines.first + i, lines.first + end if end > i else 0)
+    value = shown if len(path) > 1 else projection.scalar(shown)
+    found = _objects([(path, value)], context, locate, False)
+    return (end + 1, found) if found else (i, [])
 
 
 def _read_value(value: Any, locate: Locate, context: Context) -> Iterable[Record]:
