@@ -17,6 +17,9 @@ _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][AB0]|\x1b\][^\x07\x1b]*(?
 _SENT = re.compile(r"^\s*>\s*[A-Z]{3,8} \S+ HTTP/\d")
 
 
+_NUMBERED = re.compile(r"\bgrep\b[^\n|]*\s-[A-Za-z]*n|\bcat -n\b")
+
+
 class Prefix(NamedTuple):
     """One decoration: a cheap test of the whole text, the prefix of a line, and what a run of it may not hold."""
 
@@ -37,6 +40,12 @@ _PREFIXES = (
     Prefix(
         lambda text: "-" in text,
         re.compile(r"^[a-z0-9][a-z0-9-]*-(?:[a-z0-9]{5}|\d+) [a-z0-9][a-z0-9-]* (?=\[|\{|\d{4}[-/]|[IWEF]\d{4} |[a-z]+=)"),
+    ),
+    # grep -n and grep -nA: a number, and a colon or, for a line of context, a hyphen.
+    Prefix(
+        lambda text: _NUMBERED.search(text) is not None,
+        re.compile(r"^\d{1,6}[:-]"),
+        re.compile(r"^\d+:\s+(?:(?:not )?from |[\w.@-]+: <)|^\d+[:-](?:\d|[\da-fA-F]{0,4}:)"),
     ),
     # docker compose logs: service and number before a bar.
     Prefix(lambda text: " | " in text, re.compile(r"^[\w.-]+[-_]\d+\s+\| ")),

@@ -156,7 +156,7 @@ def _from_capture(view: View) -> Iterator[Hypothesis]:
         return
     first = errors[0]
     assert first.icmp is not None
-    mtu = first.icmp.mtu or 1500
+    mtu = first.icmp.mtu or next((p.icmp.mtu for p in errors if p.icmp and p.icmp.mtu), ETHERNET)
     answers = [
         p
         for p in packets

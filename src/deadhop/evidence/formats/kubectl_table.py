@@ -164,11 +164,12 @@ def _row(
     labels = _labels(_cells(columns, line)) if "LABELS" in names else ()
     if match := _POD_ROW.match(line):
         ready, total = match["ready"].split("/")
-        ip = match["ip"] or ""
+        shown_cells = _cells(columns, line) if names & {"IP", "NODE"} else {}
+        ip = match["ip"] or shown_cells.get("IP", "")
         spaced = "NAMESPACE" in names or not columns
         return Pod(
             source=source, kind="Pod", name=match["name"], namespace=(match["ns"] or "") if spaced and match["ns"] else namespace,
-            ip=ip if is_ip(ip) else "", node=(match["node"] or "").replace("<none>", ""), ready=(int(ready), int(total)), phase=match["status"],
+            ip=ip if is_ip(ip) else "", node=(match["node"] or shown_cells.get("NODE", "")).replace("<none>", ""), ready=(int(ready), int(total)), phase=match["status"],
             labels=labels,
         )  # fmt: skip
     if match := _SERVICE_ROW.match(line):
