@@ -39,7 +39,9 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
                 shape += r"\s*" * part[:1].isspace() + re.escape(part.strip()) + r"\s*" * part[-1:].isspace()
             elif part.strip("\n"):
                 shape += r"\s+"
-        match = re.fullmatch(rf"\s*{shape}\s*", line) if len(line) < 4000 else None
+        # One blank where there are many: the pattern then has one place to look for each separator.
+        line = re.sub(r"\s+", " ", line.strip())
+        match = re.fullmatch(rf"\s*{shape}\s*", line) if len(line) < 4000 and len(self.paths) <= 12 else None
         return [v.strip() for v in match.groups()] if match else None
 
 
@@ -98,7 +100,9 @@ def jq(text: str) -> Template | None:
     each = False
     if body := re.match(r"\.items\[\]\s*\|\s*(?=\S)|\.items\[\](?=\.)", text):
         text, each = text[body.end() :].strip(), True
-    if row := re.fullmatch(r"\[(?P<cells>[^\[\]]*(?:\[\d+\][^\[\]]*)*)\]\s*\|\s*(?:@tsv|@csv|join\(.*\))", text):
+    if row := re.fullmatch(
+        r"\[(?P<cells>[^\[\]]*(?:\[\d+\][^\[\]]*)*)\]\s*\|\s*(?:@tsv|@csv|join\(.*\))", text
+    ):
         cells = [path(c) for c in row["cells"].split(",")]
         parts: list[str | Path] = []
         for cell in cells:
@@ -155,7 +159,7 @@ def scalar(text: str) -> Any:
     text = text.strip()
     if text in ("<none>", "<no value>", "null", ""):
         return None
-    if text[0] in "{[\"" or text in ("true", "false"):
+    if text[0] in '{["' or text in ("true", "false"):
         try:
             return msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError):
@@ -193,10 +197,12 @@ def _go(text: str, at: int, depth: int) -> tuple[Any, int]:
                 if word is None:
                     return rows, len(text) + 1
                 value, at = word[0], word.end()
-            rows.append(int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 10 else value)
+            rows.append(
+                int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 10 else value
+            )
         return rows, at + 1
     # A text may hold spaces: it ends before the next key or the closing bracket.
     match = re.compile(r"[^\[\]]*?(?=\]|\s[^\s:\[\]]+:|$)" if depth else r"[^\[\]]*").match(text, at)
-    word = match[0] if match else ""
-    number = word.strip()
-    return (int(number) if number.isdecimal() and len(number) < 10 else number), at + len(word)
+    text_ = match[0] if match else ""
+    number = text_.strip()
+    return (int(number) if number.isdecimal() and len(number) < 10 else number), at + len(text_)

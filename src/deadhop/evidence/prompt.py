@@ -175,11 +175,19 @@ def _command(text: str, line: str) -> Command | None:
             if not words:
                 words = ["bash"]
             continue
-        if words[0].rsplit("/", 1)[-1] in ("crictl", "docker", "podman", "nerdctl") and "exec" in words[1:4]:
-            where, words = _container_exec(words)
-            enters = not words or words[0].rsplit("/", 1)[-1] in ("bash", "sh", "ash")
+        if (
+            words[0].rsplit("/", 1)[-1] in ("sh", "bash", "ash")
+            and len(words) == 3
+            and words[1] in ("-c", "-lc", "-ec")
+        ):
+            inner, *more = _split_pipes(words[2])
+            try:
+                words = shlex.split(inner)
+            except ValueError:
+                words = inner.split()
+            filters = [*more, *filters]
             if not words:
-                words = ["bash"]
+                return None
             continue
         if words[0] == "ssh" and (there := _ssh(words)):
             host, words, more = there
@@ -257,30 +265,13 @@ def _container_exec(words: list[str]) -> tuple[str, list[str]]:
         rest = rest[2:] if takes else rest[1:]
     if not rest:
         return "container", []
-    end, depth = 0, 0
-    for end, word in enumerate(rest):
-        depth += word.count("(") - word.count(")")
+    depth, last = 0, 0
+    for at, word in enumerate(rest):
+        depth, last = depth + word.count("(") - word.count(")"), at
         if depth <= 0:
             break
-    name = rest[0] if end == 0 and re.fullmatch(r"[\w./-]+", rest[0]) else "?"
-    return f"container {name}", [w for w in rest[end + 1 :] if w != "--"]
-
-
-def _container_exec(words: list[str]) -> tuple[str, list[str]]:
-    """The container and the command of ``crictl exec [OPTIONS] CONTAINER COMMAND``; a container may be ``$(…)``."""
-    rest = words[words.index("exec") + 1 :]
-    while rest and rest[0].startswith("-"):
-        takes = rest[0] in ("-u", "--user", "-w", "--workdir", "-e", "--env", "--timeout")
-        rest = rest[2:] if takes else rest[1:]
-    if not rest:
-        return "container", []
-    end, depth = 0, 0
-    for end, word in enumerate(rest):
-        depth += word.count("(") - word.count(")")
-        if depth <= 0:
-            break
-    name = rest[0] if end == 0 and re.fullmatch(r"[\w./-]+", rest[0]) else "?"
-    return f"container {name}", [w for w in rest[end + 1 :] if w != "--"]
+    name = rest[0] if last == 0 and re.fullmatch(r"[\w./-]+", rest[0]) else "?"
+    return f"container {name}", [w for w in rest[last + 1 :] if w != "--"]
 
 
 #: Options of ssh(1) that take a word of their own.

@@ -31,6 +31,21 @@ def never_established(packets: Iterable[CapturedPacket]) -> list[CapturedPacket]
     ]
 
 
+def refusals(packets: Iterable[CapturedPacket]) -> list[CapturedPacket]:
+    """Resets that answer a SYN from its own destination: nothing listens there (tcp_v4_send_reset)."""
+    asked: set[tuple[str, int | None, str, int | None]] = set()
+    found = []
+    for packet in packets:
+        ends = (packet.src, packet.sport, packet.dst, packet.dport)
+        if packet.tcp_flags == "S":
+            asked.add(ends)
+        elif "R" in packet.tcp_flags and (packet.dst, packet.dport, packet.src, packet.sport) in asked:
+            found.append(packet)
+        elif packet.tcp_flags == "S.":
+            asked.discard((packet.dst, packet.dport, packet.src, packet.sport))
+    return found
+
+
 def one_sided(packet: CapturedPacket, runs: Iterable[CommandRun]) -> bool:
     """Whether the filter of the capture that shows ``packet`` keeps one direction only: then a missing answer proves nothing."""
     captures = [

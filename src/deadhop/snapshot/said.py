@@ -43,7 +43,10 @@ _DOCUMENTATION = tuple(
 
 
 #: Where the health checks of clouds come from: Azure's platform address, Google's checkers.
-_PROBERS = tuple(ipaddress.ip_network(n) for n in ("168.63.129.16/32", "35.191.0.0/16", "130.211.0.0/22", "209.85.152.0/22", "209.85.204.0/22"))
+_PROBERS = tuple(
+    ipaddress.ip_network(n)
+    for n in ("168.63.129.16/32", "35.191.0.0/16", "130.211.0.0/22", "209.85.152.0/22", "209.85.204.0/22")
+)
 
 
 def prober(address: str) -> bool:

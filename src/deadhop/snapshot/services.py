@@ -35,7 +35,11 @@ def _alike(one: Service, other: Service) -> bool:
     def differ(a: object, b: object) -> bool:
         return bool(a) and bool(b) and a != b
 
-    if one.name != other.name or differ(one.namespace, other.namespace) or differ(one.cluster_ip, other.cluster_ip):
+    if (
+        one.name != other.name
+        or differ(one.namespace, other.namespace)
+        or differ(one.cluster_ip, other.cluster_ip)
+    ):
         return False
     return not any(
         p and q and (differ(p.port, q.port) or differ(p.target, q.target))
@@ -46,7 +50,12 @@ def _alike(one: Service, other: Service) -> bool:
 def _listed(service: Service) -> tuple[ServicePort, ...]:
     """Its ports; where only other fields of them were printed, these, with port 0 for "not said"."""
     return service.ports or tuple(
-        ServicePort(port=0, name=str(p.get("name") or ""), target=target, node_port=node if isinstance(node, int) else None)
+        ServicePort(
+            port=0,
+            name=str(p.get("name") or ""),
+            target=target,
+            node_port=node if isinstance(node, int) else None,
+        )
         for p in mappings(service.spec, "ports")
         for target, node in [(p.get("targetPort"), p.get("nodePort"))]
         if isinstance(target, (int, str)) or isinstance(node, int)

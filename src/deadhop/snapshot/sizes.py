@@ -107,7 +107,9 @@ def devices(links: Iterable[Link], options: Iterable[CiliumOption] = ()) -> list
 def _lower(link: Link) -> str:
     """The device that a tunnel was bound to: ``dev eth0`` in text, ``link`` among the kind's data in JSON."""
     info = link.info or {}
-    lower = info.get("dev") or (info.get("link") if link.kind in ("vxlan", "geneve", "gre", "ipip", "sit") else "")
+    lower = info.get("dev") or (
+        info.get("link") if link.kind in ("vxlan", "geneve", "gre", "ipip", "sit") else ""
+    )
     return lower if isinstance(lower, str) else ""
 
 

@@ -78,12 +78,6 @@ def _refused(ping: Ping, mtu: int) -> bool:
     return ping.error == "too-long" and ping.size is not None and ping.size + headers > mtu
 
 
-def _refused(ping: Ping, mtu: int) -> bool:
-    """Whether the sender's own stack refused a packet above its MTU: that is what the MTU is for."""
-    headers = ICMP6 if ":" in ping.target else ICMP4
-    return ping.error == "too-long" and ping.size is not None and ping.size + headers > mtu
-
-
 CAUSE = Cause(
     slug=SLUG,
     family="benign",

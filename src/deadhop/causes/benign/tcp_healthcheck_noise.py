@@ -58,7 +58,9 @@ def check(view: View) -> Iterator[Hypothesis]:
     clients = [m for m in (*empty, *eof, *blank) if m.field("client")]
     inside = [m for m in clients if private(m.field("client")) or prober(m.field("client"))]
     public_ones = [m for m in clients if public(m.field("client")) and not prober(m.field("client"))]
-    served = [m for m in said(view.of(Message), "access", "haproxy-log") if m.field("status").startswith(("2", "3"))]
+    served = [
+        m for m in said(view.of(Message), "access", "haproxy-log") if m.field("status").startswith(("2", "3"))
+    ]
     periodic = _periodic(found)
     failing: list[Record] = [e for e in view.of(HttpExchange) if e.error or (e.status or 0) >= 500]
     if not found:

@@ -94,7 +94,13 @@ def _aged(closed: list[Message], again: list[Message]) -> list[Message]:
     for end in ends:
         assert end.time is not None
         before = max((t for t in opened if t < end.time), default=None)
-        age = float(end.field("age")) if end.field("age").isdigit() else end.time - before if before is not None else 0.0
+        age = (
+            float(end.field("age"))
+            if end.field("age").isdigit()
+            else end.time - before
+            if before is not None
+            else 0.0
+        )
         if 1500 <= age <= 2400 and any(0 <= t - end.time <= 15 for t in opened):
             found.append(end)
     return found

@@ -85,7 +85,9 @@ def check(view: View) -> Iterator[Hypothesis]:
         if option.key == "nonMasqueradeCIDRs":
             listed = option.value.split(",")
             for pod, _o in pods:
-                found += [(pod, cidr, option) for cidr in listed if within(pod, cidr) or not within(pod, *listed)]
+                found += [
+                    (pod, cidr, option) for cidr in listed if within(pod, cidr) or not within(pod, *listed)
+                ]
     yield from _chain(view)
     for message in said(view.of(Message), "snat-settings"):
         for cidr in re.findall(r"[\d.]+/\d+", message.field("cidrs")):
@@ -144,7 +146,11 @@ def _chain(view: View) -> Iterator[Hypothesis]:
         for chain in {r.chain for r in table.rules}:
             mine = [r for r in rules([table]) if r.chain == chain]
             last = next((r for r in mine if r.target == "MASQUERADE" and not r.src and not r.dst), None)
-            exempt = [r.dst for r in mine if r.target in ("RETURN", "ACCEPT") and r.dst and not r.dst.startswith("!")]
+            exempt = [
+                r.dst
+                for r in mine
+                if r.target in ("RETURN", "ACCEPT") and r.dst and not r.dst.startswith("!")
+            ]
             if last is None or not exempt or last.packets == 0 or "mark" in last.text:
                 continue
             outside = [p for ip, p in known.items() if not within(ip, *exempt)]
@@ -157,7 +163,9 @@ def _chain(view: View) -> Iterator[Hypothesis]:
                 yield _translated(chain, exempt, outside, arrived, table)
 
 
-def _translated(chain: str, exempt: list[str], pods: list[Pod], arrived: list[CapturedPacket], table: IptablesTable) -> Hypothesis:
+def _translated(
+    chain: str, exempt: list[str], pods: list[Pod], arrived: list[CapturedPacket], table: IptablesTable
+) -> Hypothesis:
     return Hypothesis(
         subject=f"chain {chain}",
         title=f"{chain} exempts {', '.join(exempt[:4])} from masquerading, and pods have other addresses ({pods[0].ip}).",

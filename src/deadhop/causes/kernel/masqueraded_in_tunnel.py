@@ -59,16 +59,24 @@ def check(view: View) -> Iterator[Hypothesis]:
     # A pod's packet to another node's pod may carry the tunnel's own address, which belongs into the tunnel.
     own = {a.local for a in view.of(Address) if a.ifname.startswith(TUNNELS)}
     packets = [
-        p for p in view.of(CapturedPacket) if p.dev.startswith(TUNNELS) and p.src and p.dst and not {p.src, p.dst} & own
+        p
+        for p in view.of(CapturedPacket)
+        if p.dev.startswith(TUNNELS) and p.src and p.dst and not {p.src, p.dst} & own
     ]
     pods = [r.dst for r in view.of(Route) if _tunnelled(r) and _wide(r.dst)]
     nodes = {a.local for a in view.of(Address) if a.ifname.startswith(NICS)}
     nodes |= {ip for n in view.of(Node) for ip in n.internal_ips}
     nodes |= {r.to.partition(":")[0] for r in rules(view.of(IptablesTable)) if r.target == "SNAT" and r.to}
     routed: list[Record] = [
-        r for r in view.of(Route) if _tunnelled(r) and any(within(n, r.dst) for n in nodes) and r.dst != "default"
+        r
+        for r in view.of(Route)
+        if _tunnelled(r) and any(within(n, r.dst) for n in nodes) and r.dst != "default"
     ]
-    routed += [r for r in view.of(Route) if _tunnelled(r) and not _wide(r.dst) and any(r.dst in (p.src, p.dst) for p in packets)]
+    routed += [
+        r
+        for r in view.of(Route)
+        if _tunnelled(r) and not _wide(r.dst) and any(r.dst in (p.src, p.dst) for p in packets)
+    ]
     routed += [
         g
         for g in view.of(RouteGet)
@@ -77,7 +85,10 @@ def check(view: View) -> Iterator[Hypothesis]:
     elsewhere = [
         p
         for p in view.of(CapturedPacket)
-        if p.dev and not p.dev.startswith(TUNNELS) and p.direction != "in" and any((p.dst, p.src) == (q.src, q.dst) for q in packets)
+        if p.dev
+        and not p.dev.startswith(TUNNELS)
+        and p.direction != "in"
+        and any((p.dst, p.src) == (q.src, q.dst) for q in packets)
     ]
     sure = nodes | {p.src for p in elsewhere}
     outer = [
@@ -89,7 +100,11 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     forward = {(p.src, p.dst) for p in outer}
     runs = view.of(CommandRun)
-    one_way = [p for p in outer if (p.dst, p.src) not in forward and _asks(p) and (elsewhere or not one_sided(p, runs))]
+    one_way = [
+        p
+        for p in outer
+        if (p.dst, p.src) not in forward and _asks(p) and (elsewhere or not one_sided(p, runs))
+    ]
     if not one_way or len(forward) != len({frozenset(pair) for pair in forward}):
         return
     yield Hypothesis(

@@ -34,8 +34,8 @@ from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.shell import CommandRun
 from deadhop.snapshot.names import service_name
-from deadhop.snapshot.said import said
 from deadhop.snapshot.replies import replies, with_flag, without_flag
+from deadhop.snapshot.said import said
 
 SLUG = "destinationrule-drops-mtls-under-strict"
 MESH_MODES = ("ISTIO_MUTUAL", "MUTUAL")

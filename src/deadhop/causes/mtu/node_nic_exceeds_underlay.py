@@ -55,7 +55,8 @@ def _from_host(probe: Probe) -> bool:
 def _explained(probe: Probe, nic: Sized, tunnels: list[Sized]) -> bool:
     """Whether a tunnel that is too large for ``nic`` by itself loses what the probe sent, were it to take the tunnel."""
     return any(
-        t.encapsulation and t.mtu + t.encapsulation.over_v4 > nic.mtu >= probe.length > nic.mtu - t.encapsulation.over_v6
+        t.encapsulation
+        and t.mtu + t.encapsulation.over_v4 > nic.mtu >= probe.length > nic.mtu - t.encapsulation.over_v6
         for t in tunnels
     )
 

@@ -54,7 +54,9 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 def _hypothesis(view: View, tunnel: Sized, nic: Sized, overhead: int) -> Hypothesis:
     fits = tunnel.mtu + overhead <= nic.mtu
-    edge = next((e for e in limits(probes(view.of(Ping))) if e[0].length <= nic.mtu - overhead < e[1].length), None)
+    edge = next(
+        (e for e in limits(probes(view.of(Ping))) if e[0].length <= nic.mtu - overhead < e[1].length), None
+    )
     return Hypothesis(
         subject=f"{tunnel.name} over {nic.name}",
         title=f"{tunnel.name} has MTU {tunnel.mtu}; with {overhead} bytes of encapsulation its packets exceed the {nic.mtu} of {nic.name}.",

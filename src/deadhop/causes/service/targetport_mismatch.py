@@ -30,7 +30,9 @@ from deadhop.model.observed.http import DialFailure, HttpExchange, LocalReply
 from deadhop.model.observed.kube import Endpoints, KubeObject, Pod, Service, Workload, mapping, mappings
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.message import Message
+from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.record import Record
+from deadhop.snapshot.captures import refusals
 from deadhop.snapshot.said import said
 from deadhop.snapshot.services import together
 
@@ -53,6 +55,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     refused += [e for e in view.of(HttpExchange) if e.error == "refused"]
     refused += [a for a in view.of(EnvoyAccess) if "UF" in a.flags]
     refused += said(view.of(Message), "upstream-connect-failed")
+    refused += refusals(view.of(CapturedPacket))
     opened = {
         m.field("port")
         for m in listening
@@ -136,6 +139,7 @@ CAUSE = Cause(
         HttpExchange,
         EnvoyAccess,
         KubeObject,
+        CapturedPacket,
     ),
     needs=(Service, Endpoints),
     rivals=(

@@ -11,9 +11,12 @@ from deadhop.evidence.format import Context, LineFormat, Lines, Locate, ValueFor
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.record import Record
 
-_START = re.compile(r"\[\d{4}-\d\d-\d\dT[^\]]+\] \"")
+#: The time may be cut off; what then stands first on the line is the request, and behind the status Envoy's flags.
+_START = re.compile(
+    r"\[\d{4}-\d\d-\d\dT[^\]]+\] \"|^\s*\"[A-Z]+ \S+ HTTP/[\d.]+\" \d{1,3} (?:-|[A-Z]{2,5}(?:,[A-Z]{2,5})*) "
+)
 _HEAD = re.compile(
-    r"\[(?P<time>\d{4}-\d\d-\d\dT[^\]]+)\] \"(?P<request>[^\"]*)\" (?P<status>\d+|-) (?P<flags>\S+)(?P<rest>.*)$"
+    r"(?:\[(?P<time>\d{4}-\d\d-\d\dT[^\]]+)\] |^\s*(?=\"[A-Z]+ \S+ HTTP/))\"(?P<request>[^\"]*)\" (?P<status>\d+|-) (?P<flags>\S+)(?P<rest>.*)$"
 )
 _TOKEN = re.compile(r"\"([^\"]*)\"|(\S+)")
 _FLAGS = re.compile(r"^(?:-|[A-Z]{2,5}(?:,[A-Z]{2,5})*)$")
@@ -70,7 +73,7 @@ def _line(lines: Lines, i: int, context: Context, match: re.Match[str]) -> Envoy
     return EnvoyAccess(
         source=lines.source(i),
         where=context.where,
-        time=rfc3339(match["time"]),
+        time=rfc3339(match["time"]) if match["time"] else None,
         method=_clean(method),
         path=_clean(path),
         protocol=_clean(protocol),

@@ -18,7 +18,9 @@ from deadhop.model.record import Record
 
 _VALUE = re.compile(r"^\s*\S.{0,4000}$")
 #: jq and yq without a filter of their own, and other programs that only change the layout.
-_LAYOUT = re.compile(r"^(?:jq(?:\s+-[cMCSr]+)*(?:\s+'?\.'?)?|yq(?:\s+-\w+)*(?:\s+'?\.'?)?|python3? -m json\.tool|fold\b.*|cat)$")
+_LAYOUT = re.compile(
+    r"^(?:jq(?:\s+-[cMCSr]+)*(?:\s+'?\.'?)?|yq(?:\s+-\w+)*(?:\s+'?\.'?)?|python3? -m json\.tool|fold\b.*|cat)$"
+)
 _JQ = re.compile(r"^jq(?:\s+-[-\w]+)*\s+(?P<filter>'[^']*'|\"(?:[^\"\\]|\\.)*\"|\S+)(?:\s+-[-\w]+)*$")
 
 
@@ -57,7 +59,17 @@ def _name(context: Context) -> str:
     skip = False
     for word in argv[argv.index("get") + 1 :] if "get" in argv else ():
         if skip or word.startswith("-"):
-            skip = not skip and word in ("-n", "--namespace", "-o", "--output", "-l", "--selector", "-c", "--context", "--field-selector")
+            skip = not skip and word in (
+                "-n",
+                "--namespace",
+                "-o",
+                "--output",
+                "-l",
+                "--selector",
+                "-c",
+                "--context",
+                "--field-selector",
+            )
             continue
         words.append(word)
     if not words:
@@ -65,7 +77,9 @@ def _name(context: Context) -> str:
     return words[0].partition("/")[2] or (words[1] if len(words) == 2 else "")
 
 
-def _objects(values: Iterable[tuple[projection.Path, Any]], context: Context, locate: Locate, each: bool) -> list[Record]:
+def _objects(
+    values: Iterable[tuple[projection.Path, Any]], context: Context, locate: Locate, each: bool
+) -> list[Record]:
     made = projection.build((p, v) for p, v in values if v is not None)
     meta = made.pop("metadata", {})
     meta = meta if isinstance(meta, dict) else {}
@@ -98,7 +112,9 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     return (i + 1, found) if (found := _objects(pairs, context, locate, template.each)) else (i, [])
 
 
-def _text(lines: Lines, i: int, end: int, context: Context, path: projection.Path) -> tuple[int, list[Record]]:
+def _text(
+    lines: Lines, i: int, end: int, context: Context, path: projection.Path
+) -> tuple[int, list[Record]]:
     """The text of one key of a ConfigMap, as it stands."""
     shown = "\n".join(lines.text[i : end + 1]).strip()
     locate = Locate(lines.file, lines.first + i, lines.first + end if end > i else 0)
@@ -142,6 +158,11 @@ def _read_columns(lines: Lines, i: int, context: Context) -> tuple[int, list[Rec
 
 FORMATS = (
     LineFormat("jsonpath", _VALUE, _read, priority=11),
-    LineFormat("custom-columns", re.compile(r"^\s*[A-Za-z][\w.-]*(?:\s+[A-Za-z][\w.-]*)*\s*$"), _read_columns, priority=10),
+    LineFormat(
+        "custom-columns",
+        re.compile(r"^\s*[A-Za-z][\w.-]*(?:\s+[A-Za-z][\w.-]*)*\s*$"),
+        _read_columns,
+        priority=10,
+    ),
     ValueFormat("chosen-field", lambda value: isinstance(value, (dict, list)), _read_value, priority=5),
 )

@@ -302,7 +302,9 @@ def _config_map(common: dict[str, Any], value: dict[str, Any], locate: Locate) -
                 yield Problem(source=locate(f"data/{key}"), kind="damaged", text=str(problem))
                 continue
             yield from options(mesh, locate.inside(f"data/{key}"))
-        elif "nonMasqueradeCIDRs" in content:  # ip-masq-agent reads one YAML or JSON document (masq-config.go)
+        elif (
+            "nonMasqueradeCIDRs" in content
+        ):  # ip-masq-agent reads one YAML or JSON document (masq-config.go)
             try:
                 yield from options(safe_yaml.load(content), locate.inside(f"data/{key}"))
             except safe_yaml.YamlProblem as problem:

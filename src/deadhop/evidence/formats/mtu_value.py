@@ -33,7 +33,9 @@ def _devices(context: Context) -> list[str]:
         if each is None:
             words = re.findall(r"\S*/sys/class/net/\S+", run.line)
             return [m["dev"] for word in words for w in expand(word.strip("'\";")) if (m := _SYS.match(w))]
-        return [i for i in each.items if f"${each.name}/mtu" in each.body or f"${{{each.name}}}/mtu" in each.body]
+        return [
+            i for i in each.items if f"${each.name}/mtu" in each.body or f"${{{each.name}}}/mtu" in each.body
+        ]
     if context.ran("ip") and "link" in run.argv and any("mtu" in f for f in run.filters):
         words = [w for w in run.argv[run.argv.index("link") + 1 :] if w not in ("show", "list", "ls", "dev")]
         return words[:1]
@@ -54,7 +56,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
 def _in_columns(context: Context) -> bool:
     """Whether the command prints devices and MTUs in columns of its own."""
     run = context.command
-    if run is None or "mtu" not in run.line and not (context.ran("ip") and "-o" in run.argv):
+    if run is None or ("mtu" not in run.line and not (context.ran("ip") and "-o" in run.argv)):
         return False
     if "/sys/class/net/" in run.line:
         return "/mtu" in run.line
@@ -87,7 +89,9 @@ FORMATS = (
     LineFormat("mtu-value", _LINE, _read, priority=12),
     LineFormat(
         "mtu-row",
-        re.compile(r"^\s*/sys/class/net/\S+/mtu:\d|^\s*[\"']?[A-Za-z][\w.@-]{0,40}[\"']?\s*[:=,\s].{0,12}\d{2,6}"),
+        re.compile(
+            r"^\s*/sys/class/net/\S+/mtu:\d|^\s*[\"']?[A-Za-z][\w.@-]{0,40}[\"']?\s*[:=,\s].{0,12}\d{2,6}"
+        ),
         _read_row,
         priority=13,
     ),

@@ -22,7 +22,10 @@ _ASKS = re.compile(
     r"\bgcloud\b.*\bnetworks describe\b|\bopenstack\b.*\bnetwork show\b|\bneutron net-show\b|metadata\S*/network-interfaces/\d+/mtu|169\.254\.169\.254\S*/mtu"
 )
 _VALUE = re.compile(r"^\s*(?:[\w./-]+\s+)?(?:mtu\s*[:=]\s*)?[\"']?(?P<mtu>[1-9]\d{3,4})[\"']?\s*$")
-_PORT = re.compile(r"^\s*(?:L2 |port |interface |system )?MTU:?\s+(?P<mtu>\d{4,5}) bytes\b.*\bBW \d|^\s*MTU (?P<mtu2>\d{4,5}) bytes, +BW \d", re.I)
+_PORT = re.compile(
+    r"^\s*(?:L2 |port |interface |system )?MTU:?\s+(?P<mtu>\d{4,5}) bytes\b.*\bBW \d|^\s*MTU (?P<mtu2>\d{4,5}) bytes, +BW \d",
+    re.I,
+)
 
 
 def _announced(mtu: int, **place: Any) -> Message:
@@ -50,5 +53,7 @@ def _read_line(lines: Lines, i: int, context: Context) -> tuple[int, list[Record
 
 FORMATS = (
     ValueFormat("network-mtu", _match, _read, priority=20),
-    LineFormat("network-mtu-value", re.compile(r"^\s*\S.{0,60}?\d{4,5}|^\s*\d{4,5}\s*$"), _read_line, priority=10),
+    LineFormat(
+        "network-mtu-value", re.compile(r"^\s*\S.{0,60}?\d{4,5}|^\s*\d{4,5}\s*$"), _read_line, priority=10
+    ),
 )

@@ -9,14 +9,18 @@ from deadhop.evidence.shell_loop import Loop, loop
 from deadhop.model.observed.node import Ping
 from deadhop.model.record import Record
 
-_LINE = re.compile(r"^\s*(?:[a-z][\w ]{0,12}[ =])?(?P<item>\d{1,5}|\d[\d.]+|[0-9a-f]*:[0-9a-f:]+)\b\s*[:=]?\s*(?:-+>|=+>|→)?\s*(?P<out>\S.*)$")
+_LINE = re.compile(
+    r"^\s*(?:[a-z][\w ]{0,12}[ =])?(?P<item>\d{1,5}|\d[\d.]+|[0-9a-f]*:[0-9a-f:]+)\b\s*[:=]?\s*(?:-+>|=+>|→)?\s*(?P<out>\S.*)$"
+)
 _RECEIVED = re.compile(r"(\d+)(?: packets)? received")
 _LOSS = re.compile(r"(\d+(?:\.\d+)?)% (?:packet )?loss|loss[ =:]+(\d+(?:\.\d+)?)%")
 _YES = re.compile(r"^(?:ok|pass(?:ed|es)?|works?|yes|up|success|0)\W*$", re.I)
 _NO = re.compile(r"^(?:fail(?:ed|s|ure)?|lost|no|down|drop(?:ped)?|timed? ?out|stuck|1)\W*$", re.I)
 _TOO_LONG = re.compile(r"message too long|frag needed|too big", re.I)
 _SIZE = re.compile(r"(?:^|\s)-s\s*\"?(\S+?)\"?(?:\s|;|$)")
-_TARGET = re.compile(r"(?:\d{1,3}\.){3}\d{1,3}|[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F:]*|[a-z0-9-]+(?:\.[a-z0-9-]+)+")
+_TARGET = re.compile(
+    r"(?:\d{1,3}\.){3}\d{1,3}|[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F:]*|[a-z0-9-]+(?:\.[a-z0-9-]+)+"
+)
 
 
 def _outcome(out: str) -> tuple[bool | None, str]:

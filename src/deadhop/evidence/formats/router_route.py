@@ -8,7 +8,10 @@ from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.model.observed.message import Message
 from deadhop.model.record import Record
 
-_NONE = re.compile(r"^\s*%? ?(?:Network|Subnet) not in table\s*$|^\s*Route not found\s*$|^\s*% No matching routes? found", re.I)
+_NONE = re.compile(
+    r"^\s*%? ?(?:Network|Subnet) not in table\s*$|^\s*Route not found\s*$|^\s*% No matching routes? found",
+    re.I,
+)
 _ASKED = re.compile(r"\bshow (?:ip|ipv6) (?:route|fib)(?: vrf \S+)? (?P<address>[\da-fA-F.:]+)")
 
 

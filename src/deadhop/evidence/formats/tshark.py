@@ -22,7 +22,12 @@ _SIZE = re.compile(r"\bLen=(\d+)")
 _DNS = re.compile(
     r"^Standard query (?P<response>response )?0x(?P<id>[0-9a-f]{1,4}) (?P<rcode>No such name |Server failure |Refused |Format error )?(?P<type>[A-Z0-9]+) (?P<name>\S+)(?P<rest>.*)$"
 )
-_RCODES = {"No such name": "NXDOMAIN", "Server failure": "SERVFAIL", "Refused": "REFUSED", "Format error": "FORMERR"}
+_RCODES = {
+    "No such name": "NXDOMAIN",
+    "Server failure": "SERVFAIL",
+    "Refused": "REFUSED",
+    "Format error": "FORMERR",
+}
 _FLAGS = {"SYN": "S", "FIN": "F", "RST": "R", "PSH": "P", "ACK": ".", "URG": "U", "ECE": "E", "CWR": "W"}
 #: Wireshark's names of ICMP messages (packet-icmp.c, packet-icmpv6.c): type and code.
 _ICMP = (
@@ -31,7 +36,9 @@ _ICMP = (
     ("Echo (ping) request", 8, 0), ("Echo (ping) reply", 0, 0), ("Redirect", 5, 0),
 )  # fmt: skip
 _MTU = re.compile(r"^\s*MTU(?: of next hop)?: (?P<mtu>\d{2,5})\s*$")
-_DETAIL = re.compile(r"^\s+(?P<key>Total Length|Flags|Protocol|Source Port|Destination Port|[01.]+ .*= Flags): ?(?P<value>.*)$")
+_DETAIL = re.compile(
+    r"^\s+(?P<key>Total Length|Flags|Protocol|Source Port|Destination Port|[01.]+ .*= Flags): ?(?P<value>.*)$"
+)
 
 
 def _icmp(proto: str, info: str) -> Icmp | None:
@@ -69,7 +76,9 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             mss=int(m[1]) if (m := _MSS.search(info)) else None, payload=int(m[1]) if (m := _SIZE.search(info)) else None,
         )  # fmt: skip
     elif plain:
-        record = msgspec.structs.replace(record, sport=int(plain["sport"]), dport=int(plain["dport"]), payload=int(plain["size"]))
+        record = msgspec.structs.replace(
+            record, sport=int(plain["sport"]), dport=int(plain["dport"]), payload=int(plain["size"])
+        )
     elif record.dns:
         port = {"dport": 53} if not record.dns.response else {"sport": 53}
         record = msgspec.structs.replace(record, **port)
@@ -78,7 +87,9 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
 
 def _device(context: Context) -> str:
     argv = context.command.argv if context.command and context.ran("tshark") else ()
-    return next((argv[k + 1] for k, w in enumerate(argv[:-1]) if re.match(r"^-\w*i$", w) and argv[k + 1] != "any"), "")
+    return next(
+        (argv[k + 1] for k, w in enumerate(argv[:-1]) if re.match(r"^-\w*i$", w) and argv[k + 1] != "any"), ""
+    )
 
 
 def _dns(info: str, frame: int) -> DnsSummary | None:
@@ -127,7 +138,10 @@ def _read_detail(lines: Lines, i: int, context: Context) -> tuple[int, list[Reco
 
 #: Fields of ``-T fields``: Wireshark's filter names and what they are here.
 _SRC, _DST = ("ip.src", "ipv6.src"), ("ip.dst", "ipv6.dst")
-_SNI, _ALERT = ("tls.handshake.extensions_server_name", "ssl.handshake.extensions_server_name"), ("tls.alert_message.desc", "ssl.alert_message.desc", "tls.alert_message")
+_SNI, _ALERT = (
+    ("tls.handshake.extensions_server_name", "ssl.handshake.extensions_server_name"),
+    ("tls.alert_message.desc", "ssl.alert_message.desc", "tls.alert_message"),
+)
 
 
 def _read_fields(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
@@ -154,11 +168,15 @@ def _read_fields(lines: Lines, i: int, context: Context) -> tuple[int, list[Reco
             proto="tcp" if any(n.startswith(("tcp.", "tls.", "ssl.", "http")) for n in names) else "",
         )
     ]  # fmt: skip
-    common = {"source": source, "where": context.where, "emitter": "tls", "text": lines.text[i].strip()}
-    if name := said(*_SNI):
-        records.append(Message(**common, kind="tls-hello", fields=(("sni", name), ("src", src), ("dst", dst))))  # type: ignore[arg-type]
-    if alert := said(*_ALERT):
-        records.append(Message(**common, kind="tls-alert", fields=(("code", alert), ("src", src), ("dst", dst))))  # type: ignore[arg-type]
+    told = (("sni", "tls-hello", said(*_SNI)), ("code", "tls-alert", said(*_ALERT)))
+    records += [
+        Message(
+            source=source, where=context.where, emitter="tls", kind=kind, fields=((field, value), ("src", src), ("dst", dst)),
+            text=lines.text[i].strip(),
+        )
+        for field, kind, value in told
+        if value
+    ]  # fmt: skip
     return i + 1, records
 
 
