@@ -1,6 +1,7 @@
 """An MTU by itself: what ``grep -o 'mtu [0-9]*'`` leaves of a listing, and what ``/sys/class/net/DEV/mtu`` holds.
 
-Also with the device in front, as ``jq``, ``awk`` and loops print a listing (``eth0 1500``), and as ``grep .`` prints files.
+Also with the device in front, as ``jq``, ``awk`` and loops print a listing (``eth0 1500``), and as ``grep .`` and ``head`` print
+files; and ``netstat -i``.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ _ROW = re.compile(
     r"(?:[\s,]+(?P<state>UP|DOWN|UNKNOWN|LOWERLAYERDOWN|up|down))?\s*$"
 )
 _FILE = re.compile(r"^\s*/sys/class/net/(?P<dev>[\w.@-]+)/mtu:(?P<mtu>\d{2,6})\s*$")
+_NETSTAT = re.compile(
+    r"^\s*(?P<dev>[A-Za-z][\w.-]{0,15})(?:@(?P<peer>[\w.-]+))?\s+(?P<mtu>\d{2,6})(?:\s+\d+){7,9}\s+[A-Z]+\s*$"
+)
+_HEADED = re.compile(r"^\s*==> /sys/class/net/(?P<dev>[\w.@-]+)/mtu <==\s*$")
 _COLUMNS = ("jq", "awk", "cut", "sed", "column", "tr ")
 
 
@@ -67,7 +72,14 @@ def _in_columns(context: Context) -> bool:
 
 def _read_row(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     line = lines.text[i]
-    match = _FILE.match(line)
+    if (
+        (headed := _HEADED.match(line))
+        and i + 1 < len(lines.text)
+        and (told := _LINE.match(lines.text[i + 1]))
+    ):
+        source = lines.source(i, i + 1)
+        return i + 2, [Link(source=source, where=context.where, ifname=headed["dev"], mtu=int(told["mtu"]))]
+    match = _FILE.match(line) or _NETSTAT.match(line)
     if match is None and _in_columns(context):
         match = _ROW.match(line)
     if match is None or not 68 <= int(match["mtu"]) <= 65_536:
@@ -90,7 +102,7 @@ FORMATS = (
     LineFormat(
         "mtu-row",
         re.compile(
-            r"^\s*/sys/class/net/\S+/mtu:\d|^\s*[\"']?[A-Za-z][\w.@-]{0,40}[\"']?\s*[:=,\s].{0,12}\d{2,6}"
+            r"^\s*(?:==> )?/sys/class/net/\S+/mtu(?::\d| <==)|^\s*[\"']?[A-Za-z][\w.@-]{0,40}[\"']?\s*[:=,\s].{0,12}\d{2,6}"
         ),
         _read_row,
         priority=13,
