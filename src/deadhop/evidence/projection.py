@@ -12,8 +12,9 @@ from typing import Any
 
 import msgspec
 
+#: Steps are names, numbers, and ``*`` for every item of a list.
 Path = tuple[str | int, ...]
-_STEP = re.compile(r"\.?([A-Za-z_](?:[\w-]|\\\.|/)*)|\[(\d+)\]|\[?['\"]([^'\"]+)['\"]\]?|\.\"([^\"]+)\"")
+_STEP = re.compile(r"\.?([A-Za-z_](?:[\w-]|\\\.|/)*)|\[(\d+|\*)\]|\[?['\"]([^'\"]+)['\"]\]?|\.\"([^\"]+)\"")
 _ROOTS = ("metadata", "spec", "status", "data", "subsets", "endpoints", "ports", "items", "webhooks", "rules")
 _ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": ""}
 
@@ -56,10 +57,12 @@ def path(text: str) -> Path | None:
         if match is None or match.end() == at:
             return None
         name = match[1] or match[3] or match[4]
-        steps.append(name.replace("\\.", ".") if name else int(match[2]))
+        steps.append(name.replace("\\.", ".") if name else match[2] if match[2] == "*" else int(match[2]))
         at = match.end()
     if steps[:2] == ["items", 0]:
         steps = steps[2:]
+    if steps[:2] == ["items", "*"]:
+        return None  # values of several objects on one line
     return tuple(steps) if steps and steps[0] in (*_ROOTS, "kind", "apiVersion") else None
 
 
@@ -132,22 +135,29 @@ def build(pairs: Iterable[tuple[Path, Any]]) -> dict[str, Any]:
     """An object with the values at their paths. Values that cannot stand beside each other: the first stays."""
     root: dict[str, Any] = {}
     for steps, value in pairs:
-        _put(root, steps, value)
+        if "*" not in steps:
+            _put(root, tuple(0 if isinstance(s, int) else s for s in steps), value)
+            continue
+        # Values of a list's items stand side by side; of lists in lists the inner one is meant.
+        last = max(k for k, step in enumerate(steps) if step == "*")
+        head = tuple(0 if step == "*" or isinstance(step, int) else step for step in steps[:last])
+        rows = value if isinstance(value, list) else [scalar(v) for v in re.split(r"[,\s]+", str(value)) if v]
+        for number, row in enumerate(rows[:200]):
+            _put(root, (*head, number, *(0 if isinstance(s, int) else s for s in steps[last + 1 :])), row)
     return root
 
 
 def _put(root: dict[str, Any], steps: Path, value: Any) -> None:
+    """Puts a value at its place. What other items of a list hold is not known: a numbered item stands alone."""
     node: Any = root
     for k, step in enumerate(steps):
-        last = k + 1 == len(steps)
-        fresh: Any = value if last else ([] if isinstance(steps[k + 1], int) else {})
+        fresh: Any = value if k + 1 == len(steps) else ([] if isinstance(steps[k + 1], int) else {})
         if isinstance(step, int):
-            # What other items hold is not known: the item stands alone.
-            if not isinstance(node, list):
+            if not isinstance(node, list) or step > len(node):
                 return
-            if not node:
+            if step == len(node):
                 node.append(fresh)
-            node = node[0]
+            node = node[step]
         else:
             if not isinstance(node, dict):
                 return

@@ -95,6 +95,8 @@ def _host(line: str) -> str:
 
 
 def _known(argv: tuple[str, ...]) -> bool:
+    if argv[:1] == ("for",):  # a loop on one line: for NAME in WORDS; do …
+        return len(argv) > 5 and argv[2] == "in" and "do" in argv[4:]
     return bool(argv) and argv[0].rsplit("/", 1)[-1] in PROGRAMS
 
 

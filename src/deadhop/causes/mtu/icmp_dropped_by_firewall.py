@@ -51,6 +51,9 @@ def check(view: View) -> Iterator[Hypothesis]:
             any(r.target in ("DROP", "REJECT") and not _ports(r) for r in table.rules)
             or "DROP" in table.policies.values()
         )
+        if any(_related(r) for r in table.rules):
+            lets_through.append(table)  # conntrack marks the error of a tracked connection RELATED
+            continue
         dropped = [r for r in icmp if r.target in ("DROP", "REJECT") and _type(r) not in ECHO]
         if (accepted and accepted <= set(ECHO) and ends) or dropped:
             echo_only.append(table)
@@ -88,6 +91,17 @@ def check(view: View) -> Iterator[Hypothesis]:
         fixes=(Fix(title="Accept the ICMP errors", artifact="iptables -I INPUT -p icmp --icmp-type destination-unreachable -j ACCEPT\niptables -I FORWARD -p icmp --icmp-type destination-unreachable -j ACCEPT\nip6tables -I INPUT -p ipv6-icmp --icmpv6-type packet-too-big -j ACCEPT\n"),),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _related(rule: IptablesRule) -> bool:
+    """Whether a rule accepts whatever belongs to tracked connections, from and to everywhere."""
+    states = rule.option("--ctstate", "--state").split(",")
+    return (
+        rule.target == "ACCEPT"
+        and "RELATED" in states
+        and not _ports(rule)
+        and not rule.option("-p", "--protocol")
+    )
 
 
 def _by_chain(rules: list[FirewallRule]) -> list[list[FirewallRule]]:

@@ -10,6 +10,7 @@ FORMAT = catalogue(
     "sockets",
     (
         entry("listening", rf"^(?:tcp\S*\s+)?LISTEN\s+\d+\s+\d+\s+{_PLACE}\s", "ss(8)"),
+        entry("listening", r"^\S+\s+\d+\s+\S+\s+\d+[ur]?\s+IPv[46]\s.*\bTCP (?P<address>\*|[\d.]+|\[[\da-f:]+\]):(?P<port>\d+) \(LISTEN\)", "lsof(8) -nP -iTCP"),
         # What servers say when they start: the address and port that they bound.
         entry("listening", r"(?:^|\s)-? ?Local:\s+https?://(?P<address>localhost|[\w.\[\]:]*?):(?P<port>\d+)/?\s*$", "Next.js and Vite start-up"),
         entry("listening", r"(?:Running on|running on|Listening at:?|Now listening on:?|[Ll]istening on:?|[Ss]erver (?:running|started|listening) (?:at|on):?) +https?://(?P<address>localhost|[\d.*]+|\[[\da-f:]+\]):(?P<port>\d+)", "werkzeug, uvicorn, gunicorn, Kestrel, puma"),
