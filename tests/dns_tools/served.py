@@ -14,7 +14,7 @@ from pathlib import Path
 from deadhop.dns.faults import Faults
 from deadhop.dns.listen import Server
 from deadhop.dns.sockets import endpoint
-from deadhop.dns.zone import ZoneFile
+from deadhop.wire.zonefile import ZoneFile
 
 ZONE = """\
 $ORIGIN corp.test.
@@ -97,6 +97,7 @@ class Running:
         self.process = process
         self.port = port
         self.lines: list[str] = []
+        self.complete = False
         self.grew = threading.Condition()
 
     def follow(self, ready: threading.Event) -> None:
@@ -109,6 +110,7 @@ class Running:
                 ready.set()
         ready.set()
         with self.grew:
+            self.complete = True
             self.grew.notify_all()
 
     def line(self, text: str, after: int = 0) -> str:
@@ -118,7 +120,7 @@ class Running:
                 for line in self.lines[after:]:
                     if text in line:
                         return line
-                assert self.process.poll() is None, "\n".join(self.lines)
+                assert not self.complete, "\n".join(self.lines)
                 self.grew.wait(0.5)
 
 

@@ -12,10 +12,10 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from deadhop.dns.zone import ZoneFile
 from deadhop.hops.dns import Client, Served, World, deliver, parse_corefile, serve
 from deadhop.hops.dns.size import bufsize_of, message_of
 from deadhop.model.dns import RR
+from deadhop.wire.zonefile import ZoneFile
 
 from .served import coredns, coredns_binary, served
 
@@ -37,6 +37,25 @@ a.hosts  A   192.0.2.77
 c.corp   A   192.0.2.3
 d.corp   A   192.0.2.4
 """ + "".join(f"big.out SRV 0 100 88 kdc{n:02}.out\n" for n in range(40))
+
+FILE = """\
+$TTL 300
+@      SOA ns hostmaster 1 3600 600 86400 30
+@      NS  ns
+ns     A   192.0.2.53
+api    30 A 192.0.2.1
+api    30 A 192.0.2.2
+www    CNAME api
+chain  CNAME www
+out    CNAME www.out.test.
+gone   CNAME none.out.test.
+lost   CNAME none
+*.wild A   192.0.2.9
+*.starred CNAME api
+a.deep.tree A 192.0.2.7
+sub    NS  ns.sub
+ns.sub A   192.0.2.54
+"""
 
 #: Name to (Corefile, questions as NAME or NAME TYPE). BLOCKS stand inside `.:PORT { … }`.
 CASES: dict[str, tuple[str, str]] = {
@@ -91,6 +110,15 @@ CASES: dict[str, tuple[str, str]] = {
     "acl allow": ("acl {\n allow net 127.0.0.0/8\n block\n }\n forward . UP", "api.out.test"),
     "any": ("any\n forward . UP", "api.out.test ANY, api.out.test"),
     "local": ("local\n forward . UP", "localhost, localhost AAAA, localhost MX, localhost TXT, localhost.out.test, localhost.out.test MX, a.localhost, 5.0.0.127.in-addr.arpa PTR, 1.0.0.127.in-addr.arpa A, 127.in-addr.arpa A, 0.in-addr.arpa TXT, 9.255.in-addr.arpa PTR, 1.0.0.127.in-addr.arpa PTR"),
+    "file": (
+        "file FILE corp.test\n forward . UP",
+        "api.corp.test, api.corp.test AAAA, api.corp.test MX, www.corp.test, www.corp.test CNAME, none.corp.test, deep.tree.corp.test, a.deep.tree.corp.test, "
+        "x.wild.corp.test, y.x.wild.corp.test, wild.corp.test, sub.corp.test, a.sub.corp.test, out.corp.test, out.corp.test AAAA, gone.corp.test, lost.corp.test, corp.test SOA, "
+        "corp.test NS, corp.test, api.out.test, chain.corp.test, star.starred.corp.test",
+    ),
+    "file under cache": ("cache 30\n file FILE corp.test\n forward . UP", "api.corp.test, none.corp.test, out.corp.test"),
+    "file with root": ("root ROOT\n file db.corp corp.test", "api.corp.test, api.out.test, out.corp.test"),
+    "file after template": ("template IN A api.corp.test {\n answer \"{{ .Name }} 5 IN A 10.9.9.9\"\n }\n file FILE corp.test", "api.corp.test, www.corp.test"),
     "nothing": ("errors", "api.out.test"),
     "order": ("forward . UP\n hosts {\n 192.0.2.9 api.out.test\n fallthrough\n }\n template IN A c.corp.test {\n answer \"{{ .Name }} 5 IN A 10.9.9.9\"\n }", "api.out.test, c.corp.test"),
     "dead upstream": ("forward . 127.0.0.1:1 {\n health_check 10s\n }", "api.out.test"),
@@ -131,13 +159,17 @@ def questions(text: str) -> Iterator[tuple[str, str]]:
 def test_the_same_answers(case: str, tmp_path: Path) -> None:
     body, asked = CASES[case] if case in CASES else OTHER_BLOCKS[case]
     text = f".:PORT {{\n bind 127.0.0.1\n {body}\n}}\n" if case in CASES else body
+    path = tmp_path / "db.corp"
+    path.write_text(FILE)
+    files = {str(path): FILE}
     with served(ZONE) as up:
-        text = text.replace("UP", f"127.0.0.1:{up.port}")
+        text = text.replace("UP", f"127.0.0.1:{up.port}").replace("FILE", str(path))
+        text = text.replace("ROOT", str(tmp_path))
         with coredns(coredns_binary(), text, tmp_path) as real:
             parsed = parse_corefile(text.replace("PORT", str(real.port)))
             assert parsed.problems == ()
             dead = World(upstream=lambda _name, _qtype: Served(rcode="SERVFAIL"))
-            world = dead if case == "dead upstream" else World(upstream=upstream)
+            world = dead if case == "dead upstream" else World(upstream=upstream, files=files)
             differ = []
             for name, qtype in questions(asked):
                 query = dns.message.make_query(name, qtype)

@@ -26,7 +26,7 @@ from deadhop.cli import group
 from deadhop.dns.faults import Faults
 from deadhop.dns.listen import Server
 from deadhop.dns.sockets import endpoint, shown
-from deadhop.dns.zone import ZoneError, ZoneFile
+from deadhop.wire.zonefile import ZoneError, ZoneFile
 
 from .served import ZONE, Served, served
 
@@ -165,7 +165,7 @@ def test_a_wrong_zone_names_file_and_line(text: str, said: str, tmp_path: Path) 
     path = tmp_path / "my.zone"
     path.write_text(text)
     with pytest.raises(ZoneError) as raised:
-        ZoneFile.read(path)
+        ZoneFile(text, str(path))
     assert str(path) in str(raised.value)
     assert said in str(raised.value)
     result = CliRunner().invoke(group, ["dns", "serve", str(path)])

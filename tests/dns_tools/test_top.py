@@ -153,3 +153,21 @@ def test_any_octets_are_counted_or_passed_over(lines: list[str], noise: bytes) -
     tally_block(tally, "\n".join(lines).encode() + noise)
     tally.settle()
     report(tally)
+
+
+CUTS = st.lists(
+    st.tuples(st.sampled_from(LOG.splitlines()), st.integers(0, 120), st.sampled_from(["\n", "\n\n", ""])),
+    max_size=12,
+)
+
+
+@given(CUTS)
+def test_the_quick_expression_finds_what_the_strict_one_finds(pieces: list[tuple[str, int, str]]) -> None:
+    """Lines cut off anywhere, one after another: whole lines behind them are all counted, and nothing else is."""
+    block = "".join(text[:length] + end for text, length, end in pieces).encode()
+    tally = Tally()
+    tally.add_lines(block)
+    rows = toplog._LINE.findall(block)
+    assert tally.lines == len(rows)
+    assert tally.clients == Counter((client, kind, rcode) for client, _, kind, rcode, _ in rows)
+    assert tally.raw == Counter(span for _, span, *_ in rows)

@@ -126,3 +126,93 @@ def test_the_proxys_pod_is_found_by_its_image(tmp_path: Path) -> None:
         [nginx(tmp_path, f"proxy_pass http://{SERVICE}; proxy_http_version 1.1;")], [str(objects)], None
     )
     assert told["from"] == POD
+
+
+INGRESS = """\
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: d, namespace: ops, annotations: {ANNOTATIONS}}
+spec:
+  ingressClassName: CLASS
+  rules:
+  - host: portal.example.com
+    http: {paths: [{path: /, backend: {service: {name: dashboard, port: {number: 80}}}}]}
+"""
+HTTP_ROUTE = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: d, namespace: ops}
+spec:
+  hostnames: [portal.example.com]
+  rules:
+  - filters: [FILTERS]
+    backendRefs: [{name: dashboard, port: 80}]
+"""
+INGRESS_ROUTE = """\
+apiVersion: traefik.io/v1alpha1
+kind: IngressRoute
+metadata: {name: d, namespace: ops}
+spec:
+  routes:
+  - match: Host(`portal.example.com`) && PathPrefix(`/d`)
+    kind: Rule
+    middlewares: [MIDDLEWARES]
+    services: [{name: dashboard, port: 80SERVICE}]
+---
+apiVersion: traefik.io/v1alpha1
+kind: Middleware
+metadata: {name: own-host, namespace: ops}
+spec: {headers: {customRequestHeaders: {Host: dashboard.ops.svc.cluster.local}}}
+"""
+AUTH_PROXY = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: portal-0, namespace: ops}
+spec: {containers: [{name: p, image: quay.io/oauth2-proxy/oauth2-proxy:v7.6.0, args: ["--upstream=http://dashboard.ops.svc.cluster.local/", ARGS]}]}
+"""
+
+
+def ingress(kind: str, annotations: str = "") -> str:
+    return INGRESS.replace("CLASS", kind).replace("ANNOTATIONS", annotations)
+
+
+def route(middlewares: str = "", service: str = "") -> str:
+    return INGRESS_ROUTE.replace("MIDDLEWARES", middlewares).replace("SERVICE", service)
+
+
+@pytest.mark.parametrize(
+    ("config", "service", "host", "verdict"),
+    [
+        (ingress("traefik"), "", "portal.example.com", "breaks"),
+        (ingress("traefik"), 'traefik.ingress.kubernetes.io/service.passhostheader: "false"', "172.20.2.20:", "breaks"),
+        (ingress("traefik"), 'traefik.ingress.kubernetes.io/service.passhostheader: "false", traefik.ingress.kubernetes.io/service.nativelb: "true"', SERVICE, "arrives"),
+        (ingress("haproxy", f"haproxy.org/set-host: {SERVICE}"), "", SERVICE, "breaks"),
+        (ingress("kong"), "", "portal.example.com", "breaks"),
+        (ingress("kong"), f"konghq.com/host-header: {SERVICE}", "portal.example.com", "breaks"),
+        (ingress("kong", 'konghq.com/preserve-host: "false"'), f'konghq.com/host-header: {SERVICE}, ingress.kubernetes.io/service-upstream: "true"', SERVICE, "arrives"),
+        (ingress("my-class", 'nginx.org/use-cluster-ip: "true"'), "", "portal.example.com", "breaks"),
+        (HTTP_ROUTE.replace("FILTERS", ""), "", "portal.example.com", "breaks"),
+        (HTTP_ROUTE.replace("FILTERS", f"{{type: URLRewrite, urlRewrite: {{hostname: {SERVICE}}}}}"), "", SERVICE, "breaks"),
+        (route(), "", "portal.example.com", "breaks"),
+        (route("{name: own-host}"), "", SERVICE, "breaks"),
+        (route("{name: own-host}", ", nativeLB: true"), "", SERVICE, "arrives"),
+        (route(service=", nativeLB: true, passHostHeader: false"), "", SERVICE, "arrives"),
+        (AUTH_PROXY.replace("ARGS", ""), "", "www.example.com", "breaks"),
+        (AUTH_PROXY.replace("ARGS", "--pass-host-header=false"), "", SERVICE, "arrives"),
+    ],
+)  # fmt: skip
+def test_every_kind_of_proxy(tmp_path: Path, config: str, service: str, host: str, verdict: str) -> None:
+    objects, path = tmp_path / "objects.yaml", tmp_path / "config.yaml"
+    plain = "metadata: {name: dashboard, namespace: ops}"
+    assert plain in OBJECTS
+    objects.write_text(
+        OBJECTS.replace(plain, f"metadata: {{name: dashboard, namespace: ops, annotations: {{{service}}}}}")
+    )
+    path.write_text(config)
+    [told] = check_routes([str(path)], [str(objects)], POD)
+    assert told["host"].startswith(host)
+    assert told["verdict"] == verdict, told
+    proven = "after" in told
+    assert proven == (verdict == "breaks" and "haproxy" not in config), (
+        "only a fix that mends the walk is offered"
+    )

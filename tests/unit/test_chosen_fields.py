@@ -42,13 +42,12 @@ def test_a_range_is_one_object_a_line() -> None:
     assert [(n.name, n.spec["podCIDR"]) for n in nodes] == [("n1", "10.9.0.0/24"), ("n2", "10.9.1.0/24")]
 
 
-def test_custom_columns_with_items_of_a_list() -> None:
+def test_custom_columns() -> None:
     text = (
-        "$ kubectl get svc -o custom-columns=N:.metadata.name,P:.spec.ports[*].port,T:.spec.ports[*].targetPort\n"
-        "N     P        T\nweb   80,443   8080,8443\n"
+        "$ kubectl get svc -o custom-columns=N:.metadata.name,IP:.spec.clusterIP\nN     IP\nweb   10.96.0.7\n"
     )
     (service,) = of(Service, text)
-    assert [(p.port, p.target) for p in service.ports] == [(80, 8080), (443, 8443)]
+    assert (service.name, service.cluster_ip) == ("web", "10.96.0.7")
 
 
 def test_jq_on_several_lines_and_as_rows() -> None:
@@ -60,11 +59,6 @@ def test_jq_on_several_lines_and_as_rows() -> None:
         "$ kubectl get pods -o json | jq -r '.items[] | [.metadata.name, .status.podIP] | @tsv'\na-0\t10.9.0.4\n",
     )
     assert [(p.name, p.ip) for p in pods] == [("a-0", "10.9.0.4")]
-
-
-def test_values_of_many_objects_on_one_line_are_left_alone() -> None:
-    assert not of(Pod, "$ kubectl get pods -o jsonpath='{.items[*].status.podIP}'\n10.9.0.4 10.9.0.5\n")
-    assert projection.jsonpath("{.items[?(@.kind=='x')].spec}") is None
 
 
 def test_gos_maps() -> None:

@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from deadhop import causes
 from deadhop.cli import COMMANDS, group
 from deadhop.report.redact import MARK, clean
+from scenario import cases
 
 EVENT = 'Warning  Unhealthy  kubelet  Readiness probe failed: Get "http://10.244.2.9:9000/healthz": dial tcp 10.244.2.9:9000: connect: connection refused\n'
 
@@ -154,6 +155,23 @@ spec: {podSelector: {matchLabels: {app: cart}}, policyTypes: [Ingress], ingress:
     assert ends["web"]["disposition"] == "delivered"
     assert ends["web"]["answer"]["status"] == 200
     assert (ends["admin"]["disposition"], ends["admin"]["reason"]) == ("dropped", "POLICY_DENIED")
+
+
+def test_path_walks_over_what_a_proxy_runs(tmp_path: Path) -> None:
+    """The objects send orders to its own cluster; the caller's dump to one that it does not have."""
+    scenario = Path(__file__).parent.parent / "scenarios/mesh/proxy-config-push-stale-or-rejected.md"
+    case = next(c for c in cases(scenario) if c.title.startswith("a route of the dump"))
+    ends = {}
+    for names in (("objects.yaml",), ("objects.yaml", "caller.json")):
+        for name in names:
+            (tmp_path / name).write_text(case.files[name])
+        flow = '{"id":"1","kind":"connection","from":"web/caller-0","to":"http://orders.shop/"}\n'
+        result = run("path", str(tmp_path), "--flows", "-", stdin=flow)
+        ends[len(names)] = json.loads(result.output)
+    assert ends[1]["answer"]["status"] == 200
+    assert (ends[2]["answer"]["status"], ends[2]["answer"]["flags"]) == (503, ["NC"])
+    cited = [source["file"] for step in ends[2]["steps"] for source in step["sources"]]
+    assert any(file.endswith("caller.json") for file in cited)
 
 
 def test_the_schema_is_the_committed_one() -> None:

@@ -29,9 +29,10 @@ from deadhop.fqdn.flows import (
 )
 from deadhop.fqdn.node import WORLD_IDENTITY
 
-KEPT = 16_384
+KEPT = 4095
+"""As many as Hubble keeps (``hubble-event-buffer-capacity``)."""
 FEW = 15
-KEPT_ADDRESSES = 250_000
+KEPT_ADDRESSES = 65_000
 """Addresses of answers with more than a few of them, together: giant answers must not fill the memory."""
 POLICY_DENIED, DENY_LIST = 133, 181
 L3_ONLY, L3_L4 = 1, 2

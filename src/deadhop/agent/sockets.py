@@ -19,7 +19,7 @@ IPV6_RECVORIGDSTADDR = 74
 IPV6_CHECKSUM = 7
 SO_ATTACH_FILTER = 26
 UDP_CHECKSUM_OFFSET = 6
-IP_PKTINFO, IPV6_PKTINFO = 8, 50
+IPV6_PKTINFO = 50
 SO_RCVBUFFORCE = 33
 QUERIES_BUFFER, ANSWERS_BUFFER = 8 << 20, 1 << 20
 """Octets that the kernel keeps for us (past ``net.core.rmem_max``): a burst must not push answers out."""
@@ -29,7 +29,6 @@ Address = tuple[str, int]
 """An address in canonical text and a port."""
 
 _UDP = struct.Struct("!HHHH")
-_INFO4 = struct.Struct("=I4s4s")
 _INFO6 = struct.Struct("=16sI")
 
 
@@ -114,25 +113,30 @@ def upstream(source: str | None, server: Address, *, tcp: bool, linger: int | No
 
 
 class _Route(NamedTuple):
-    """From a server to a client: the sum of the pseudo header's constant words, IP_PKTINFO, the client's address."""
+    """From a server to a client over IPv4: a socket bound to the server's address, the sum of the pseudo header's
+    constant words, the client's address as raw sockets take it."""
 
+    sock: socket.socket
     words: int
-    ancillary: list[tuple[int, int, bytes]]
     target: Address
 
 
+ROUTES, BOUND = 4096, 64
+"""Pairs of server and client that are remembered, and servers that have a socket of their own."""
+
+
 class Answers:
-    """Sends UDP datagrams with another's source address. Needs CAP_NET_RAW to be made."""
+    """Sends UDP datagrams with another's source address. Needs CAP_NET_RAW."""
 
     def __init__(self) -> None:
-        self._four = self._raw(socket.AF_INET)
         self._six: socket.socket | None = None
         try:
             self._six = self._raw(socket.AF_INET6)
             self._six.setsockopt(socket.IPPROTO_IPV6, IPV6_CHECKSUM, UDP_CHECKSUM_OFFSET)
         except OSError:  # a node without IPv6
             self._six = None
-        self._known: dict[tuple[str, str], _Route] = {}
+        self._bound: dict[str, socket.socket] = {}
+        self._routes: dict[tuple[str, str], _Route] = {}
 
     @staticmethod
     def _raw(family: int) -> socket.socket:
@@ -143,37 +147,55 @@ class Answers:
     def send(self, data: bytes, server: Address, client: Address) -> None:
         """One datagram from ``server`` to ``client``. Raises ``OSError``."""
         length = len(data) + 8
-        ip = client[0]
-        if ":" in ip:
-            if self._six is None:
-                raise OSError("no IPv6 on this node")
-            info = _INFO6.pack(socket.inet_pton(socket.AF_INET6, server[0]), 0)
-            packet = _UDP.pack(server[1], client[1], length, 0) + data
-            self._six.sendmsg([packet], [(socket.IPPROTO_IPV6, IPV6_PKTINFO, info)], 0, (ip, 0))
-            return
-        key = server[0], ip
-        known = self._known.get(key)
-        if known is None:
-            if len(self._known) > 4096:
-                self._known.clear()
-            source, target = socket.inet_aton(server[0]), socket.inet_aton(ip)
-            info = _INFO4.pack(0, source, bytes(4))
-            known = self._known[key] = _Route(
-                int.from_bytes(source + target, "big") % 0xFFFF + socket.IPPROTO_UDP,
-                [(socket.IPPROTO_IP, IP_PKTINFO, info)],
-                (ip, 0),
-            )
-        words, ancillary, target_address = known
+        route = self._routes.get((server[0], client[0]))
+        if route is None:
+            if ":" in client[0]:
+                self._send_six(data, length, server, client)
+                return
+            route = self._route(server[0], client[0])
+        sock, words, target = route
         port, client_port = server[1], client[1]
         # RFC 1071: the sum of 16-bit words in ones' complement is the number modulo 65535. The length counts twice:
         # in the pseudo header and in the header.
         number = int.from_bytes(data, "big") << (length & 1) * 8
         checksum = 0xFFFF - (words + port + client_port + 2 * length + number) % 0xFFFF
-        packet = _UDP.pack(port, client_port, length, checksum) + data
-        self._four.sendmsg((packet,), ancillary, 0, target_address)
+        sock.sendto(_UDP.pack(port, client_port, length, checksum) + data, target)
+
+    def _send_six(self, data: bytes, length: int, server: Address, client: Address) -> None:
+        if self._six is None:
+            raise OSError("no IPv6 on this node")
+        info = _INFO6.pack(socket.inet_pton(socket.AF_INET6, server[0]), 0)
+        packet = _UDP.pack(server[1], client[1], length, 0) + data
+        ancillary = [(socket.IPPROTO_IPV6, IPV6_PKTINFO, info)]
+        self._six.sendmsg((packet,), ancillary, 0, (client[0], 0))
+
+    def _route(self, server: str, client: str) -> _Route:
+        if len(self._routes) >= ROUTES:
+            self._routes.clear()
+        sock = self._bound.get(server)
+        if sock is None:
+            if len(self._bound) >= BOUND:
+                self._forget()
+            sock = self._raw(socket.AF_INET)
+            try:
+                sock.bind((server, 0))
+            except BaseException:
+                sock.close()
+                raise
+            self._bound[server] = sock
+        addresses = int.from_bytes(socket.inet_aton(server) + socket.inet_aton(client), "big")
+        route = _Route(sock, addresses % 0xFFFF + socket.IPPROTO_UDP, (client, 0))
+        self._routes[server, client] = route
+        return route
+
+    def _forget(self) -> None:
+        self._routes.clear()
+        for sock in self._bound.values():
+            sock.close()
+        self._bound.clear()
 
     def close(self) -> None:
-        self._four.close()
+        self._forget()
         if self._six is not None:
             self._six.close()
 

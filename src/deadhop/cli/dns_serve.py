@@ -65,7 +65,7 @@ def command(
     from deadhop.dns.faults import Faults
     from deadhop.dns.listen import Server
     from deadhop.dns.sockets import endpoint, shown
-    from deadhop.dns.zone import ZoneError, ZoneFile
+    from deadhop.wire.zonefile import ZoneError, ZoneFile
 
     def say(line: str) -> None:
         if not quiet or line.startswith("[ERROR]"):
@@ -73,7 +73,7 @@ def command(
 
     try:
         addresses = [endpoint(text) for text in listen]
-        zone = ZoneFile.read(zonefile, origin)
+        zone = ZoneFile(_text(zonefile), str(zonefile), origin)
     except (ValueError, ZoneError) as error:
         raise click.UsageError(str(error)) from None
     faults = Faults(pad=pad, delay=delay, drop_first=drop_first, truncate_at=truncate_at, tc=not no_tc)
@@ -97,3 +97,11 @@ def command(
     except OSError as error:
         raise click.UsageError(f"cannot listen on {error.strerror}") from None
     return 0
+
+
+def _text(path: Path) -> str:
+    """Raises ``UsageError``."""
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{path}: {getattr(error, 'strerror', None) or error}") from None

@@ -33,7 +33,8 @@ def command(ctx: click.Context, evidence: tuple[str, ...], flows: Any, output: s
     """Walk flows through the model without diagnosing.
 
     EVIDENCE holds one folder per network namespace (ip-addr.json, ip-route.json, sysctl.txt, nft.json…) for packet
-    flows, and Kubernetes and Istio objects for connection flows.
+    flows, and Kubernetes and Istio objects for connection flows; where it also holds a proxy's config_dump, what the
+    proxy runs decides.
     """
     import msgspec
 
@@ -170,21 +171,31 @@ class _Walker:
     def _cluster(self) -> Any:
         if self.cluster is None:
             from deadhop.evidence import read
-            from deadhop.hops.connection import Cluster
+            from deadhop.hops.cluster import Cluster
+            from deadhop.hops.mesh.api import ProxyConfig
             from deadhop.model.observed.kube import (
                 CiliumClusterwideNetworkPolicy,
                 CiliumNetworkPolicy,
                 KubeObject,
                 NetworkPolicy,
             )
+            from deadhop.model.observed.proxy import ProxyDump, ProxyResource
+            from deadhop.snapshot.proxies import by_proxy
 
-            objects = [r for r in read(self.paths).records if isinstance(r, KubeObject) and r.raw.get("kind")]
+            records = read(self.paths).records
+            objects = [r for r in records if isinstance(r, KubeObject) and r.raw.get("kind")]
             policies = [
                 o
                 for o in objects
                 if isinstance(o, (NetworkPolicy, CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy))
             ]
-            self.cluster = Cluster([o.raw for o in objects], policies)
+            states = by_proxy(
+                [r for r in records if isinstance(r, ProxyDump)],
+                [r for r in records if isinstance(r, ProxyResource)],
+                [f"{o.namespace or 'default'}/{o.name}" for o in objects if o.kind == "Pod"],
+            )
+            proxies = {owner: ProxyConfig.of(state) for owner, state in states.items()}
+            self.cluster = Cluster([o.raw for o in objects], policies, proxies=proxies)
         return self.cluster
 
 

@@ -28,20 +28,25 @@ from deadhop.model.finding import (
     SymptomReport,
     Verdict,
 )
+from deadhop.model.observed.kube import Node, Pod
+from deadhop.model.observed.policy import Flow
 from deadhop.model.record import Problem, Record, Source
+from deadhop.snapshot.attribution import attributed
 
 #: How many evidence lines of one check a report shows; the rest is counted.
 SHOWN = 6
 
 
 def by_type(records: Iterable[Record]) -> dict[type[Record], list[Record]]:
-    """Records by their class and by every base class below Record, in order."""
+    """Records by their class and by every base class below Record, in order; flows with the names that pods tell."""
     found: dict[type[Record], list[Record]] = defaultdict(list)
     for record in records:
         for kind in type(record).__mro__:
             if kind is Record:
                 break
             found[kind].append(record)
+    if Flow in found:
+        found[Flow] = [*attributed(found[Flow], found.get(Pod, []), found.get(Node, []))]  # type: ignore[arg-type]
     return dict(found)
 
 

@@ -21,8 +21,8 @@ import dns.rdatatype
 
 from deadhop.dns.faults import Faults
 from deadhop.dns.sockets import shown, udp_socket
-from deadhop.dns.zone import ZoneFile
 from deadhop.wire.framing import Framer, frame
+from deadhop.wire.zonefile import ZoneFile
 
 IDLE = 30.0
 """Seconds after which a silent TCP connection is closed."""

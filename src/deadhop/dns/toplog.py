@@ -13,7 +13,7 @@ import os
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,12 @@ _LINE = re.compile(
     rb' ([^ ]+):[0-9]+ - [0-9]+ "(([A-Z0-9]+) [A-Z]+ [^" \n]+ [a-z]+ [^"\n]+" ([A-Z-]+)) [^ ]+ [0-9]+ ([0-9]+\.[0-9]{0,4})'
 )
 """Client, everything from type to rcode as one key, type, rcode, seconds to a tenth of a millisecond."""
+_LOOSE = re.compile(
+    rb' ([^ ]+):[^ ]++ - [^ ]++ "(([^ ]++) [^ ]++ [^ ]++ [^ ]++ [^"]++" ([^ ]++)) [^ ]++ [0-9]++ ([^.]++\.[0-9]{0,4})'
+)
+"""The same in half the time, because every repeat ends at one octet; what it finds has to be looked at."""
+_WORD = re.compile(rb"[A-Z0-9-]+")
+_SECONDS = re.compile(rb"[0-9]+\.[0-9]{0,4}")
 _ERROR = re.compile(rb"plugin/errors: \d+ ([^ \n]+) [A-Z0-9]+: ([^\n]*)")
 _UPSTREAM = re.compile(rb"(?:->|dial (?:udp|tcp) )(\S+?): ")
 Row = tuple[bytes, bytes, bytes, bytes, bytes, bytes]
@@ -59,16 +65,18 @@ class Tally:
 
     def add_lines(self, block: bytes) -> None:
         """Counts the CoreDNS lines of a block."""
-        rows = _LINE.findall(block)
-        if not rows:
-            return
+        rows = _LOOSE.findall(block)
+        clients, spans, types, rcodes, seconds = _columns(rows)
+        times = Counter(seconds)
+        if not rows or not _are_lines(clients, spans, {*types, *rcodes}, times):
+            rows = _LINE.findall(block)
+            clients, spans, types, rcodes, seconds = _columns(rows)
+            times = Counter(seconds)
         self.lines += len(rows)
-        clients, spans, types, rcodes, seconds = zip(*rows, strict=True)
         self.raw.update(spans)
         self.clients.update(zip(clients, types, rcodes, strict=True))
-        times = Counter(seconds)
         self.times.update(times)
-        slow = {text for text in times if _seconds(text) >= SLOW}
+        slow = {text for text in times if not text.startswith(b"0.") and _seconds(text) >= SLOW}
         if slow:
             self.slow.update(
                 span.split(b" ", 3)[2] for span, s in zip(spans, seconds, strict=True) if s in slow
@@ -132,6 +140,22 @@ def _halve(counter: Counter[Any]) -> None:
     kept = dict(counter.most_common(MOST_NAMES // 2))
     counter.clear()
     counter.update(kept)
+
+
+def _columns(rows: list[tuple[bytes, ...]]) -> tuple[tuple[bytes, ...], ...]:
+    return tuple(zip(*rows, strict=True)) if rows else ((),) * 5
+
+
+def _are_lines(
+    clients: Iterable[bytes], spans: Iterable[bytes], words: Iterable[bytes], seconds: Iterable[bytes]
+) -> bool:
+    """Whether what :data:`_LOOSE` found is what :data:`_LINE` would find: within lines, with words and numbers."""
+    return (
+        b"\n" not in b"".join(clients)
+        and b"\n" not in b"".join(spans)
+        and all(map(_WORD.fullmatch, words))
+        and all(map(_SECONDS.fullmatch, seconds))
+    )
 
 
 def _seconds(text: bytes) -> float:

@@ -41,16 +41,19 @@ _PREFIXES = (
         lambda text: "-" in text,
         re.compile(r"^[a-z0-9][a-z0-9-]*-(?:[a-z0-9]{5}|\d+) [a-z0-9][a-z0-9-]* (?=\[|\{|\d{4}[-/]|[IWEF]\d{4} |[a-z]+=)"),
     ),
-    # grep -n and grep -nA: a number, and a colon or, for a line of context, a hyphen.
-    Prefix(
-        lambda text: _NUMBERED.search(text) is not None,
-        re.compile(r"^\d{1,6}[:-]"),
-        re.compile(r"^\d+:\s+(?:(?:not )?from |[\w.@-]+: <)|^\d+[:-](?:\d|[\da-fA-F]{0,4}:)"),
-    ),
     # docker compose logs: service and number before a bar.
     Prefix(lambda text: " | " in text, re.compile(r"^[\w.-]+[-_]\d+\s+\| ")),
     Prefix(lambda text: text.lstrip().startswith(">") or "\n>" in text, re.compile(r"^ {0,3}>+(?: |$)"), _SENT),
 )  # fmt: skip
+
+
+#: Innermost, for a person numbers the lines of a file: grep -n and grep -nA put a number and a colon or, for a line of
+#: context, a hyphen before each.
+_LINE_NUMBERS = Prefix(
+    lambda text: _NUMBERED.search(text) is not None,
+    re.compile(r"^\d{1,6}[:-]"),
+    re.compile(r"^\d+:\s+(?:(?:not )?from |[\w.@-]+: <)|^\d+[:-](?:\d|[\da-fA-F]{0,4}:)"),
+)
 
 
 class _Wrapped(msgspec.Struct):
@@ -90,7 +93,8 @@ def undecorated(rows: list[str]) -> list[str]:
             bare = list(_stripped(rows, prefix))
             if bare != rows:
                 rows, text = bare, "\n".join(bare)
-    return _dedented(rows)
+    rows = _dedented(rows)
+    return list(_stripped(rows, _LINE_NUMBERS)) if _LINE_NUMBERS.hint("\n".join(rows)) else rows
 
 
 def _stripped(rows: list[str], prefix: Prefix) -> Iterator[str]:

@@ -83,13 +83,17 @@ class BinaryFormat:
 
 @dataclass(slots=True)
 class Locate:
-    """Sources for places inside a decoded value: the line where the value begins in its file, and a path in it."""
+    """Sources for places inside a decoded value: the line where the value begins in its file, and a path in it.
+
+    Not ``whole``: the value was cut off, and what it lacks proves nothing.
+    """
 
     file: str
     line: int = 0
     end: int = 0
     prefix: str = ""
     key_lines: dict[str, int] = field(default_factory=dict)
+    whole: bool = True
 
     def __call__(self, path: str = "") -> Source:
         joined = "/".join(p for p in (self.prefix, path) if p)

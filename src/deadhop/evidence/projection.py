@@ -1,182 +1,150 @@
-"""Chosen fields of objects: what a jsonpath, custom columns or a jq filter asked for, put back at their places.
+"""What was cut out of a structured output, put back where it stood.
 
-A template is a list of literal texts and paths; one line of output gives the paths' values, and with them an object
-that holds no more than was printed (kubernetes.io/docs/reference/kubectl/jsonpath, jq(1)).
+People print three fields of a thousand: ``jq '.items[] | [.metadata.name, .status.podIP] | @tsv'``, a jsonpath template,
+custom columns, a few words of a table by awk. Each is a *shape*: which path of the whole output stands where in what
+was printed. ``fit`` lays a shape over a printed value and gives the places and values; ``grow`` makes of them the part
+of the whole that was shown, so that the reader of the whole reads it. What was not printed stays unsaid.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
-#: Steps are names, numbers, and ``*`` for every item of a list.
-Path = tuple[str | int, ...]
-_STEP = re.compile(r"\.?([A-Za-z_](?:[\w-]|\\\.|/)*)|\[(\d+|\*)\]|\[?['\"]([^'\"]+)['\"]\]?|\.\"([^\"]+)\"")
-_ROOTS = ("metadata", "spec", "status", "data", "subsets", "endpoints", "ports", "items", "webhooks", "rules")
-_ESCAPES = {"\\n": "\n", "\\t": "\t", "\\r": ""}
+from deadhop.evidence import lenient_json
+
+#: Keys and indices; None stands for an element of a list, ANYWHERE for any depth.
+Path = tuple[str | int | None, ...]
+ANYWHERE = -1
 
 
-class Template(msgspec.Struct, frozen=True, kw_only=True):
-    """``parts`` alternate freely between texts and paths; ``each`` where every line is an object of a list."""
+class Ref(NamedTuple):
+    """The value at a path."""
 
-    parts: tuple[str | Path, ...]
-    each: bool = False
-
-    @property
-    def paths(self) -> tuple[Path, ...]:
-        return tuple(p for p in self.parts if isinstance(p, tuple))
-
-    def values(self, line: str) -> list[str] | None:
-        """The paths' values on a line of output, or None where the line was not made by the template."""
-        shape = ""
-        last = max((k for k, p in enumerate(self.parts) if isinstance(p, tuple)), default=-1)
-        for k, part in enumerate(self.parts):
-            if isinstance(part, tuple):
-                shape += "(.*)" if k == last else "(.*?)"
-            elif part.strip():
-                shape += r"\s*" * part[:1].isspace() + re.escape(part.strip()) + r"\s*" * part[-1:].isspace()
-            elif part.strip("\n"):
-                shape += r"\s+"
-        # One blank where there are many: the pattern then has one place to look for each separator.
-        line = re.sub(r"\s+", " ", line.strip())
-        match = re.fullmatch(rf"\s*{shape}\s*", line) if len(line) < 4000 and len(self.paths) <= 12 else None
-        return [v.strip() for v in match.groups()] if match else None
+    path: Path
 
 
-def path(text: str) -> Path | None:
-    """A plain path (``.spec.ports[0].port``, ``.metadata.annotations['a/b']``) as its steps; None for anything else."""
-    text = text.strip()
-    at, steps = 0, []
-    if not text.startswith((".", "[")):
-        text = "." + text
-    while at < len(text):
-        match = _STEP.match(text, at)
-        if match is None or match.end() == at:
+class Row(NamedTuple):
+    """Several values side by side; ``separator`` is None for a JSON array, else they are one text."""
+
+    cells: tuple[Shape, ...]
+    separator: str | None = None
+
+
+class Fields(NamedTuple):
+    """A JSON object made of parts."""
+
+    items: tuple[tuple[str, Shape], ...]
+
+
+class Each(NamedTuple):
+    """A list with one shape for every element; ``separator`` where it is printed as one text."""
+
+    item: Shape
+    separator: str | None = None
+
+
+class Text(NamedTuple):
+    """A text with values in it."""
+
+    parts: tuple[str | Shape, ...]
+
+
+class Opaque(NamedTuple):
+    """A value that says nothing about where it came from."""
+
+
+class Known(NamedTuple):
+    """A shape, and the values that a filter before it demanded."""
+
+    shape: Shape
+    facts: tuple[tuple[Path, Any], ...]
+
+
+Shape = Ref | Row | Fields | Each | Text | Opaque | Known
+Found = list[tuple[Path, Any]]
+_NONE = ("", "null", "<none>", "<no value>")
+
+
+def fit(shape: Shape, value: Any) -> list[Found] | None:
+    """The places and values of ``value``, one list for every element that it repeats; None where it has another shape."""
+    if isinstance(shape, Known):
+        inner = fit(shape.shape, value)
+        return None if inner is None else [[*found, *shape.facts] for found in inner]
+    if isinstance(shape, Opaque):
+        return [[]]
+    if isinstance(shape, Ref):
+        return [[(shape.path, value)] if value is not None and value not in _NONE else []]
+    if isinstance(shape, Row):
+        return _row(shape, value)
+    if isinstance(shape, Fields):
+        if not isinstance(value, dict) or not value.keys() <= {k for k, _s in shape.items}:
             return None
-        name = match[1] or match[3] or match[4]
-        steps.append(name.replace("\\.", ".") if name else match[2] if match[2] == "*" else int(match[2]))
-        at = match.end()
-    if steps[:2] == ["items", 0]:
-        steps = steps[2:]
-    if steps[:2] == ["items", "*"]:
-        return None  # values of several objects on one line
-    return tuple(steps) if steps and steps[0] in (*_ROOTS, "kind", "apiVersion") else None
+        return _together([(s, value[k]) for k, s in shape.items if k in value])
+    if isinstance(shape, Each):
+        if shape.separator is not None and isinstance(value, (str, int)):
+            value = str(value)
+            value = _sequence(value) or [scalar(v) for v in value.split(shape.separator) if v]
+        if not isinstance(value, list):
+            return None
+        rows = [fit(shape.item, v) for v in value]
+        return None if any(r is None for r in rows) else [found for r in rows if r for found in r]
+    return _text(shape, value)
 
 
-def jsonpath(text: str) -> Template | None:
-    """The template of ``-o jsonpath=``; None where it has parts that do not say which value stands where."""
-    text = text.strip().strip("'\"").replace('\\"', '"')
-    each = False
-    if body := re.fullmatch(r"\{range \.?items\[\*\]\}(?P<body>.*?)\{end\}\s*(?:\{\"\\n\"\})?", text, re.S):
-        text, each = body["body"], True
-    if "{" not in text:
-        text = "{" + text + "}"
-    parts: list[str | Path] = []
-    for literal, inner in re.findall(r"([^{}]+)|\{([^{}]*)\}", text):
-        if literal:
-            parts.append(_unescape(literal))
-        elif inner[:1] in "\"'":
-            parts.append(_unescape(inner[1:-1]))
-        else:
-            found = path(inner.removeprefix("@"))
-            if found is None:
-                return None
-            parts.append(found)
-    return Template(parts=tuple(parts), each=each) if any(isinstance(p, tuple) for p in parts) else None
-
-
-def custom_columns(text: str) -> list[tuple[str, Path | None]]:
-    """The headings of ``-o custom-columns=`` and their paths."""
-    found = []
-    for pair in re.split(r",(?=[\w.-]+:)", text.strip().strip("'\"")):
-        heading, _, where = pair.partition(":")
-        found.append((heading.strip(), path(where.strip("{}"))))
-    return found
-
-
-def jq(text: str) -> Template | None:
-    """A jq filter that picks fields: ``.spec``, ``.items[] | [.a, .b] | @tsv``, ``"\\(.a) \\(.b)"``."""
-    text = text.strip()
-    each = False
-    if body := re.match(r"\.items\[\]\s*\|\s*(?=\S)|\.items\[\](?=\.)", text):
-        text, each = text[body.end() :].strip(), True
-    if row := re.fullmatch(
-        r"\[(?P<cells>[^\[\]]*(?:\[\d+\][^\[\]]*)*)\]\s*\|\s*(?:@tsv|@csv|join\(.*\))", text
-    ):
-        cells = [path(c) for c in row["cells"].split(",")]
-        parts: list[str | Path] = []
-        for cell in cells:
-            if cell is None:
-                return None
-            parts += [" ", cell] if parts else [cell]
-        return Template(parts=tuple(parts), each=each)
-    if quoted := re.fullmatch(r"\"(?P<text>.*)\"", text):
-        parts = []
-        for literal, inner in re.findall(r"((?:(?!\\\().)+)|\\\(([^()]*)\)", quoted["text"]):
-            found = path(inner) if inner else None
-            if inner and found is None:
-                return None
-            parts.append(found if found is not None else _unescape(literal))
-        return Template(parts=tuple(parts), each=each) if any(isinstance(p, tuple) for p in parts) else None
-    found = path(text.partition(",")[0].partition("|")[0])
-    return Template(parts=(found,), each=each) if found else None
-
-
-def _unescape(text: str) -> str:
-    for escaped, plain in _ESCAPES.items():
-        text = text.replace(escaped, plain)
-    return text
-
-
-def build(pairs: Iterable[tuple[Path, Any]]) -> dict[str, Any]:
-    """An object with the values at their paths. Values that cannot stand beside each other: the first stays."""
-    root: dict[str, Any] = {}
-    for steps, value in pairs:
-        if "*" not in steps:
-            _put(root, tuple(0 if isinstance(s, int) else s for s in steps), value)
-            continue
-        # Values of a list's items stand side by side; of lists in lists the inner one is meant.
-        last = max(k for k, step in enumerate(steps) if step == "*")
-        head = tuple(0 if step == "*" or isinstance(step, int) else step for step in steps[:last])
-        rows = value if isinstance(value, list) else [scalar(v) for v in re.split(r"[,\s]+", str(value)) if v]
-        for number, row in enumerate(rows[:200]):
-            _put(root, (*head, number, *(0 if isinstance(s, int) else s for s in steps[last + 1 :])), row)
-    return root
-
-
-def _put(root: dict[str, Any], steps: Path, value: Any) -> None:
-    """Puts a value at its place. What other items of a list hold is not known: a numbered item stands alone."""
-    node: Any = root
-    for k, step in enumerate(steps):
-        fresh: Any = value if k + 1 == len(steps) else ([] if isinstance(steps[k + 1], int) else {})
-        if isinstance(step, int):
-            if not isinstance(node, list) or step > len(node):
-                return
-            if step == len(node):
-                node.append(fresh)
-            node = node[step]
-        else:
-            if not isinstance(node, dict):
-                return
-            node = node.setdefault(step, fresh)
-
-
-def scalar(text: str) -> Any:
-    """A printed value: JSON, Go's ``map[…]``, a number, or the text itself. ``<none>`` is None."""
-    text = text.strip()
-    if text in ("<none>", "<no value>", "null", ""):
+def _row(shape: Row, value: Any) -> list[Found] | None:
+    if shape.separator is not None:
+        if not isinstance(value, str):
+            return None
+        value = _split(value, shape.separator)
+        if len(value) == len(shape.cells) + 1 and not value[-1].strip():
+            value = value[:-1]
+    if not isinstance(value, list) or len(value) != len(shape.cells):
         return None
-    if text[0] in '{["' or text in ("true", "false"):
+    return _together(list(zip(shape.cells, value, strict=True)))
+
+
+def _split(text: str, separator: str) -> list[str]:
+    if separator == ",":
+        return [c.strip('"') for c in text.split(",")]
+    if separator == "\t" and "\t" not in text:  # a terminal, or column(1), made spaces of the tabs
+        return re.split(r" {2,}", text.strip())
+    return text.split(separator) if separator.strip() or separator == "\t" else text.split()
+
+
+def _together(cells: list[tuple[Shape, Any]]) -> list[Found] | None:
+    """One list of the values that stand alone, once for every element of those that repeat."""
+    alone: Found = []
+    several: list[Found] = []
+    for shape, value in cells:
+        got = fit(shape, value if isinstance(shape, Each) and shape.separator else scalar(value))
+        if got is None:
+            if value is None or value in _NONE:
+                continue
+            return None
+        if isinstance(shape, Each) or len(got) > 1:
+            several += got
+        else:
+            alone += got[0] if got else []
+    return [[*alone, *found] for found in several] or [alone]
+
+
+def scalar(value: Any) -> Any:
+    """A printed word as the value that it shows: numbers, booleans and JSON are no texts."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.startswith(("map[", "[map[")):
+        made, end = _go(text, 0, 0)
+        return made if end == len(text) else text
+    if text[:1] in ("{", "[") or text in ("true", "false"):
         try:
             return msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError):
-            pass
-    if text.startswith(("map[", "[map[")):
-        found, end = _go(text, 0, 0)
-        return found if end == len(text) else text
+            return text
     return int(text) if text.isdecimal() and len(text) < 10 else text
 
 
@@ -216,3 +184,98 @@ def _go(text: str, at: int, depth: int) -> tuple[Any, int]:
     text_ = match[0] if match else ""
     number = text_.strip()
     return (int(number) if number.isdecimal() and len(number) < 10 else number), at + len(text_)
+
+
+def _sequence(text: str) -> list[Any]:
+    """JSON values one behind the other; empty where the text is none."""
+    found: list[Any] = []
+    at, text = 0, text.strip()
+    while at < len(text) and text[at] in "{[":
+        decoded = lenient_json.decode_at(text, at)
+        if decoded is None or not decoded[2]:
+            return []
+        found.append(decoded[0])
+        at = decoded[1]
+        while at < len(text) and text[at].isspace():
+            at += 1
+    return found if at >= len(text) else []
+
+
+def _text(shape: Text, value: Any) -> list[Found] | None:
+    if not isinstance(value, str):
+        return None
+    cells = [p for p in shape.parts if not isinstance(p, str)]
+    pattern = "".join("(.*?)" if not isinstance(p, str) else _literal(p) for p in shape.parts)
+    match = re.fullmatch(r"\s*" + pattern + r"\s*", value, re.S)
+    return _together(list(zip(cells, match.groups(), strict=True))) if match else None
+
+
+def _literal(text: str) -> str:
+    """A literal of a template; blanks may have been made fewer or more."""
+    return "".join(r"\s+" if part.isspace() else re.escape(part) for part in re.split(r"(\s+)", text))
+
+
+def grow(found: Found) -> Any:
+    """The smallest value that has the given values at their places; elements of a list come as a list of one."""
+    root: list[Any] = [None]
+    for path, value in found:
+        _set(root, 0, path, value)
+    return root[0]
+
+
+def _set(holder: Any, key: Any, path: Path, value: Any) -> None:
+    for step in path:
+        made: Any = {} if isinstance(step, str) else []
+        have = holder[key] if isinstance(holder, list) else holder.get(key)
+        if not isinstance(have, type(made)):
+            holder[key] = have = made
+        if isinstance(step, str):
+            holder, key = have, step
+        else:
+            if not have:
+                have.append(None)
+            holder, key = have, 0
+    holder[key] = value
+
+
+def merge(a: Any, b: Any) -> Any:
+    """Two parts of one value: mappings key by key, lists one behind the other, else the first that is said."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        return {k: merge(a[k], b[k]) if k in a and k in b else a.get(k, b.get(k)) for k in (*a, *(k for k in b if k not in a))}  # fmt: skip
+    if isinstance(a, list) and isinstance(b, list):
+        return a + [x for x in b if x not in a]
+    return b if a is None else a
+
+
+def repeats(shape: Shape) -> bool:
+    """Whether a shape is printed once for each element of a list."""
+    if isinstance(shape, Known):
+        return repeats(shape.shape)
+    if isinstance(shape, Ref):
+        return None in shape.path
+    if isinstance(shape, Row):
+        return any(repeats(c) for c in shape.cells if not isinstance(c, Each))
+    if isinstance(shape, Fields):
+        return any(repeats(c) for _k, c in shape.items if not isinstance(c, Each))
+    if isinstance(shape, Text):
+        return any(repeats(c) for c in shape.parts if not isinstance(c, (str, Each)))
+    return False
+
+
+def paths(shapes: Iterable[Shape]) -> list[Path]:
+    """Every path that the shapes show."""
+    found: list[Path] = []
+    for shape in shapes:
+        if isinstance(shape, Ref):
+            found.append(shape.path)
+        elif isinstance(shape, Known):
+            found += paths([shape.shape])
+        elif isinstance(shape, Row):
+            found += paths(shape.cells)
+        elif isinstance(shape, Fields):
+            found += paths([s for _k, s in shape.items])
+        elif isinstance(shape, Each):
+            found += paths([shape.item])
+        elif isinstance(shape, Text):
+            found += paths([p for p in shape.parts if not isinstance(p, str)])
+    return found

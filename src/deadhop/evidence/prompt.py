@@ -20,7 +20,7 @@ bpftool service systemctl lsmod modprobe awk watch arp arping env printenv resol
 tshark ipset networkctl nmcli nstat iperf iperf3 minikube kind k3s talosctl export vi vim ps pgrep find kdig drill
 iptables-nft iptables-nft-save iptables-restore ip6tables-legacy ip6tables-legacy-save ip6tables-nft ip6tables-nft-save
 firewall-cmd ufw brctl tc ipvsadm ifconfig virsh lxc podman nerdctl etcdctl calico-node rabbitmqctl
-getcap nmap ssh aws az gcloud eksctl kinit pip python python3 sh bash exec exit node go
+pilot-agent getcap nmap ssh aws az gcloud eksctl kinit pip python python3 sh bash exec exit node go
 """
 PROGRAMS = frozenset(_NAMES.split())
 _ALIAS = {

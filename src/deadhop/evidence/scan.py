@@ -8,6 +8,7 @@ namespace that was entered before.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -15,13 +16,21 @@ from typing import Any
 import msgspec
 
 from deadhop.evidence import blocks, lenient_json, prompt, safe_yaml
+from deadhop.evidence.completed import completed
 from deadhop.evidence.format import Context, LineFormat, Lines, Locate
+from deadhop.evidence.needles import Test, possible
 from deadhop.evidence.registry import registry
 from deadhop.model.observed.shell import CommandRun, Remark
 from deadhop.model.record import Problem, Record
 
 #: Formats up to this priority read a command line together with what a person wrote behind it, so they come first.
 NOTES = 10
+LONG = 4000
+"""Characters of a line in which a format's beginning is looked for: some expressions take the square of a line's length."""
+MANY = 300
+"""Lines that nobody read, from which on lines are tested for the words of a format before its expression is tried."""
+#: Formats up to this priority read what a command line left of a whole output, so they come before the values it may hold.
+ASKED = 3
 _FENCE = re.compile(r"^\s*(```|~~~)")
 _REMARK = re.compile(
     r"^\s*(?:#+|//|-{2,}|={2,}|>{2,})\s*([^-=>#\s].*?)\s*(?:-{2,}|={2,}|>{2,}|<{2,}|#+)?\s*$|^\s*([\w][\w ]{0,30}):\s*$"
@@ -39,10 +48,14 @@ class _Scanner:
     def __init__(self, lines: Lines, context: Context) -> None:
         self.lines = lines
         self.context = context
-        self.formats = [f for f in registry().lines if f.priority > NOTES]
-        self.notes = [f for f in registry().lines if f.priority <= NOTES]
+        self.formats: list[tuple[LineFormat, Test | None]] = [
+            (f, None) for f in registry().lines if f.priority > NOTES
+        ]
+        self.notes = [f for f in registry().lines if ASKED < f.priority <= NOTES]
+        self.asked = [f for f in registry().lines if f.priority <= ASKED]
         self.last: LineFormat | None = None
         self.unread: list[int] = []
+        self.tried = 0
         self.seat: str = ""  # the namespace entered by an interactive command, until it is left
 
     def run(self) -> Iterator[Record]:
@@ -65,6 +78,9 @@ class _Scanner:
                 continue
             if not _ELLIPSIS.match(line):
                 self.unread.append(i)
+                self.tried += 1
+                if self.tried == MANY:
+                    self.formats = [(form, possible(form.start)) for form, _ in self.formats]
                 if not _REMARK.match(line):
                     self._leave()
             i += 1
@@ -76,6 +92,11 @@ class _Scanner:
             after, records = last.read(self.lines, i, self.context)
             if after > i:
                 return after, records
+        if last is None and self.context.command is not None:
+            for form in self.asked:
+                after, records = form.read(self.lines, i, self.context)
+                if after > i:
+                    return after, records
         if lenient_json.starts(line):
             after, records = self._json(i)
             if after > i:
@@ -91,8 +112,9 @@ class _Scanner:
             after, records = self._yaml(i)
             if after > i:
                 return after, records
-        for form in self.formats:
-            if form is not last and form.start.search(line):
+        head = line[:LONG]
+        for form, test in self.formats:
+            if form is not last and (test is None or test(line)) and form.start.search(head):
                 after, records = form.read(self.lines, i, self.context)
                 if after > i:
                     self.last = form
@@ -157,6 +179,12 @@ class _Scanner:
 
     def _json_block(self, i: int) -> tuple[int, list[Record]]:
         """A value of several lines, or one that is cut off."""
+        if (last := self._outdented(i)) is not None:
+            # An indented value ends with its bracket in the first column, however long it is.
+            with contextlib.suppress(msgspec.DecodeError, RecursionError):
+                value = msgspec.json.decode("\n".join(self.lines.text[i : last + 1]))
+                records = self._value(value, i, last)
+                return (last + 1, records) if records else (i, [])
         end = min(len(self.lines.text), i + 20_000)
         text = "\n".join(self.lines.text[i:end])
         decoded = lenient_json.decode_at(text, 0)
@@ -165,7 +193,7 @@ class _Scanner:
         value, at, whole = decoded
         consumed = text.count("\n", 0, at)
         after = i + consumed + 1
-        records = self._value(value, i, after - 1)
+        records = self._value(value, i, after - 1, whole)
         if not records:
             return i, []
         if not whole:
@@ -204,11 +232,23 @@ class _Scanner:
             records += got
         return (end, records) if records else (i, [])
 
-    def _value(self, value: Any, first: int, last: int) -> list[Record]:
-        locate = Locate(
-            self.lines.file, self.lines.first + first, self.lines.first + last if last > first else 0
+    def _outdented(self, i: int) -> int | None:
+        """The line with the bracket that closes a value whose opening bracket stands alone in the first column."""
+        close = {"{": "}", "[": "]"}.get(self.lines.text[i].rstrip())
+        if close is None:
+            return None
+        return next(
+            (j for j in range(i + 1, len(self.lines.text)) if self.lines.text[j].rstrip() == close), None
         )
-        return read_value(value, locate, self.context)
+
+    def _value(self, value: Any, first: int, last: int, whole: bool = True) -> list[Record]:
+        locate = Locate(
+            self.lines.file,
+            self.lines.first + first,
+            self.lines.first + last if last > first else 0,
+            whole=whole,
+        )
+        return read_value(completed(value, self.context.command), locate, self.context)
 
 
 def read_value(value: Any, locate: Locate, context: Context) -> list[Record]:

@@ -15,8 +15,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from deadhop.evidence.read import read
-from deadhop.gateway.told import Told, is_gateway, of_gateway, of_records
-from deadhop.hops.connection import Cluster, walk_connection
+from deadhop.gateway.ingress import Annotations
+from deadhop.gateway.routes import Told
+from deadhop.gateway.told import is_gateway, of_gateway, of_records
+from deadhop.hops.cluster import Cluster
+from deadhop.hops.connection import walk_connection
 from deadhop.hops.mesh.workload import Workload
 from deadhop.model.connection import ConnectionFlow
 from deadhop.model.observed.kube import (
@@ -24,13 +27,13 @@ from deadhop.model.observed.kube import (
     CiliumNetworkPolicy,
     KubeObject,
     NetworkPolicy,
+    mapping,
 )
+from deadhop.model.proxies import CONTROLLERS, GATEWAY_API, NGINX, OAUTH2_PROXY
 
 #: What a container's image or command line holds where it is a proxy of the kind.
-_MARKS = {
-    "deadhop gateway": ("deadhop",),
-    "nginx": ("nginx",),
-    "Ingress": ("ingress-nginx", "nginx-ingress", "ingress-controller"),
+_MARKS = {"deadhop gateway": ("deadhop",)} | {
+    p.name: p.marks for p in (NGINX, GATEWAY_API, OAUTH2_PROXY, *CONTROLLERS)
 }
 
 
@@ -43,26 +46,40 @@ def cluster_of(paths: Iterable[str]) -> Cluster:
     return Cluster([o.raw for o in objects], [o for o in objects if isinstance(o, kinds)])
 
 
-def routes_of(paths: Iterable[str]) -> list[Told]:
+def routes_of(paths: Iterable[str], annotations: Annotations) -> list[Told]:
     """Every route of the configurations. Raises :class:`LookupError` where a file holds none."""
     found: list[Told] = []
     for name in paths:
         path = Path(name)
         own = path.is_file() and is_gateway(path.read_text(errors="replace"))
-        routes = list(of_gateway(path) if own else of_records(read([name]).records))
+        routes = list(of_gateway(path) if own else of_records(read([name]).records, annotations))
         if not routes:
-            raise LookupError(f"{name}: neither a gateway's routes, nor nginx's proxy_pass, nor an Ingress")
+            raise LookupError(
+                f"{name}: neither a gateway's routes, nor nginx's proxy_pass, nor an Ingress or HTTPRoute"
+            )
         found += routes
     return found
 
 
 def check_routes(configs: Iterable[str], evidence: Iterable[str], source: str | None) -> list[dict[str, Any]]:
     """An answer for each route, as the command prints it in JSON. Raises :class:`LookupError`."""
-    routes, cluster = routes_of(configs), cluster_of(evidence)
+    cluster = cluster_of(evidence)
+
+    def annotations(namespace: str, name: str) -> dict[str, str]:
+        return _annotations(cluster, namespace, name)
+
+    routes = routes_of(configs, annotations)
     if source and source not in cluster.mesh.pods:
         near = [k for k in cluster.mesh.pods if source.rpartition("/")[2] in k][:5]
         raise LookupError(f"no pod {source!r} in the evidence" + (f" (there is {', '.join(near)})" if near else ""))  # fmt: skip
     return [_answer(cluster, told, source or _proxy(cluster, told)) for told in routes]
+
+
+def _annotations(cluster: Cluster, namespace: str, name: str) -> dict[str, str]:
+    found = (d for d in cluster.mesh.documents if d.get("kind") == "Service")
+    metas = (mapping(d, "metadata") for d in found)
+    ours = (m for m in metas if (m.get("namespace") or "default", m.get("name")) == (namespace, name))
+    return {str(k): str(v) for k, v in mapping(next(ours, {}), "annotations").items()}
 
 
 def _proxy(cluster: Cluster, told: Told) -> str | None:
@@ -102,20 +119,31 @@ def _answer(cluster: Cluster, told: Told, source: str | None) -> dict[str, Any]:
         "route": told.route,
         "dials": told.to,
         "host": told.host,
-        "host_is": "the client's" if told.forwarded else "set by the proxy",
+        "host_is": "the client's"
+        if told.forwarded
+        else "the address that is dialled"
+        if told.dialled
+        else "set by the proxy",
         "from": source,
     }
     if source is None:
         why = f"which pod runs this {told.kind}? say --from NAMESPACE/POD"
         return line | {"verdict": "unknown", "because": why}
     flow = _flow(cluster, told, source)
+    line["host"] = flow.host
     answer = walk_connection(cluster, flow)
     line |= _said(cluster, answer)
     if line["verdict"] in ("breaks", "latent"):
         default = 443 if told.to.startswith("https:") else 80
         own = re.sub(rf":(?:\D.*|{default})$", "", urlsplit(told.to).netloc)
         mended = Told(
-            **{**msgspec.structs.asdict(told), "host": own, "endpoints": False, "http_version": "1.1"}
+            **{
+                **msgspec.structs.asdict(told),
+                "host": own,
+                "endpoints": told.endpoints and told.pods_stay,
+                "dialled": False,
+                "http_version": "1.1",
+            }
         )
         after = _said(cluster, walk_connection(cluster, _flow(cluster, mended, source)))
         if after["verdict"] == "arrives":
@@ -139,7 +167,8 @@ def _flow(cluster: Cluster, told: Told, source: str) -> ConnectionFlow:
             endpoint, target = ready[0]
             address = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
             to = f"{parts.scheme}://{address}:{target}"
-    return ConnectionFlow(from_=source, to=to, host=told.host, http_version=told.http_version)
+    host = urlsplit(to).netloc if told.dialled else told.host
+    return ConnectionFlow(from_=source, to=to, host=host, http_version=told.http_version)
 
 
 def _said(cluster: Cluster, answer: dict[str, Any]) -> dict[str, Any]:

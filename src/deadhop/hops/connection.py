@@ -1,84 +1,32 @@
-"""A connection from an application to an answer: name to Service, policy at both ends, both sidecars.
+"""A connection from an application to an answer: name to address, Service, policy at both ends, both sidecars.
 
-The order of the hops stands here and nowhere else: resolver, service, policy, mesh.
+The order of the hops stands here and nowhere else. Where the evidence holds the client's pod and a Corefile, the name
+goes the way of the pod's own lookup: its resolv.conf and library, policy on its questions, CoreDNS (``naming``).
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
-from deadhop.hops.mesh.api import Mesh, walk
+from deadhop.hops.cluster import Cluster
+from deadhop.hops.mesh.api import walk
+from deadhop.hops.naming.byname import by_name
+from deadhop.hops.naming.lookup import Resolved
 from deadhop.hops.policy.decide import decide
-from deadhop.hops.policy.peers import Peer
+from deadhop.hops.resolver import PROFILES
 from deadhop.hops.service.kubeproxy import translate
-from deadhop.hops.service.registry import MeshService
 from deadhop.model.connection import ConnectionFlow
-from deadhop.model.mesh import AppFact, MeshRequest
-from deadhop.model.observed.kube import KubeObject
+from deadhop.model.mesh import MeshRequest
 from deadhop.model.trace import Disposition, Step
 
-ORDER = ("resolver", "service", "policy", "mesh")
+ORDER = ("resolver", "policy on DNS", "dns", "service", "policy", "fqdn", "mesh")
 #: Stands for the address of an outside name that the evidence does not give (RFC 5737).
 NO_ADDRESS = "192.0.2.255"
 _DEFAULT_PORT = {"http": 80, "https": 443, "grpc": 80, "ws": 80, "wss": 443, "dns": 53}
-
-
-class Cluster:
-    """The objects of a cluster, compiled once. ``facts`` is what is known of applications beyond the objects."""
-
-    def __init__(
-        self,
-        documents: Iterable[Mapping[str, Any]],
-        policies: Iterable[KubeObject] = (),
-        facts: Iterable[AppFact] = (),
-        envoy: str | None = None,
-    ) -> None:
-        every = list(documents)
-        self.mesh = Mesh.from_objects(every)
-        self.policies = tuple(policies)
-        self.facts = tuple(facts)
-        self.envoy = envoy
-        self._namespaces = {
-            str(meta.get("name")): {str(k): str(v) for k, v in (meta.get("labels") or {}).items()}
-            for d in every
-            if d.get("kind") == "Namespace" and isinstance(meta := d.get("metadata"), dict)
-        }
-        self._by_ip = {ip: pod for pod in self.mesh.pods.values() for ip in pod.ips}
-
-    def peer(self, who: str) -> Peer:
-        """The end named ``namespace/pod`` or an address, as policy sees it."""
-        pod = self.mesh.pods.get(who) or self._by_ip.get(who)
-        if pod is None or pod.host_network:
-            return Peer(
-                name=who, ip=pod.ips[0] if pod and pod.ips else who, entity="host" if pod else "world"
-            )
-        return Peer(
-            name=pod.key, namespace=pod.namespace, labels=dict(pod.labels), namespace_labels=self._namespaces.get(pod.namespace),
-            ip=pod.ips[0] if pod.ips else "", ports=dict(pod.ports),
-        )  # fmt: skip
-
-    def service(self, name: str, namespace: str) -> MeshService | None:
-        """The Service or entry that a name means for a client in ``namespace`` (the search list of cluster DNS)."""
-        name = name.rstrip(".").lower()
-        domain = "cluster.local"
-        for candidate in (
-            name,
-            f"{name}.{namespace}.svc.{domain}",
-            f"{name}.svc.{domain}",
-            f"{name}.{domain}",
-        ):
-            found = self.mesh.by_host.get(candidate)
-            if found:
-                return found[0]
-        for services in self.mesh.by_host.values():
-            if name in services[0].aliases:
-                return services[0]
-        return None
 
 
 def walk_connection(cluster: Cluster, flow: ConnectionFlow) -> dict[str, Any]:
@@ -89,8 +37,25 @@ def walk_connection(cluster: Cluster, flow: ConnectionFlow) -> dict[str, Any]:
     scheme, host, port, path = target
     steps: list[Step] = []
     namespace = flow.from_.partition("/")[0] if "/" in flow.from_ else "default"
-    ip, known = _resolve(cluster, host, port, namespace, steps)
-    blocked = _policy(cluster, flow, ip, port, scheme, steps) if known else None
+    profile = PROFILES.get(flow.resolver or "glibc")
+    if profile is None:
+        names = ", ".join(PROFILES)
+        return _line(
+            flow, Disposition.UNKNOWN, "resolver", f"no resolver {flow.resolver!r} (there are: {names})", []
+        )
+    lookup = None if _is_address(host) else cluster.look_up(flow.from_, host, profile)
+    if lookup is not None:
+        steps += lookup.steps
+        if lookup.error:
+            return _untold(flow, lookup, steps)
+    if lookup is not None and lookup.addresses:
+        ip, known = lookup.addresses[0], True
+    else:
+        ip, known = _resolve(cluster, host, port, namespace, steps)
+        if lookup is not None and not known:
+            steps.append(Step(decided_by="resolver", text=lookup.unknown, ok=None))
+    taught = lookup.taught if lookup is not None and lookup.addresses else None
+    blocked = _policy(cluster, flow, ip, port, scheme, steps, taught) if known else None
     if blocked is False:
         return _line(flow, Disposition.DROPPED, "policy", "POLICY_DENIED", steps)
     authority = flow.host if flow.host is not None else _authority(host, port, scheme)
@@ -98,7 +63,7 @@ def walk_connection(cluster: Cluster, flow: ConnectionFlow) -> dict[str, Any]:
         client=flow.from_, dst_ip=ip, dst_port=port, host=authority, scheme="https" if scheme in ("https", "wss", "tls") else "http",
         http_version=flow.http_version, method=flow.method, path=flow.path or path or "/", headers=tuple(flow.headers.items()), sni=host if scheme == "https" else "",
     )  # fmt: skip
-    outcome = walk(cluster.mesh, request, cluster.facts, envoy=cluster.envoy)
+    outcome = walk(cluster.mesh, request, cluster.facts, envoy=cluster.envoy, proxies=cluster.proxies)
     steps += outcome.steps
     disposition = outcome.disposition
     reason = outcome.reason
@@ -125,6 +90,13 @@ def walk_connection(cluster: Cluster, flow: ConnectionFlow) -> dict[str, Any]:
         else None,
     }
     return _line(flow, disposition, "mesh", reason, steps, answer, outcome.unknown)
+
+
+def _untold(flow: ConnectionFlow, lookup: Resolved, steps: list[Step]) -> dict[str, Any]:
+    """The answer line where the application gets no address."""
+    reason = "POLICY_DENIED" if lookup.blamed == "policy" else lookup.error
+    answer = {"status": None, "body": None, "flags": None, "rcode": lookup.rcode, "outcome": lookup.error}
+    return _line(flow, lookup.disposition, lookup.blamed or "resolver", reason, steps, answer)
 
 
 def _target(flow: ConnectionFlow) -> tuple[str, str, int, str] | None:
@@ -154,12 +126,18 @@ def _authority(host: str, port: int, scheme: str) -> str:
     return shown if port == _DEFAULT_PORT.get(scheme, 80) else f"{shown}:{port}"
 
 
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _resolve(cluster: Cluster, host: str, port: int, namespace: str, steps: list[Step]) -> tuple[str, bool]:
     """The address that the client dials, and whether the evidence gives it."""
-    try:
+    if _is_address(host):
         return str(ipaddress.ip_address(host)), True
-    except ValueError:
-        pass
     service = cluster.service(host, namespace)
     if service is None:
         steps.append(
@@ -192,9 +170,18 @@ def _resolve(cluster: Cluster, host: str, port: int, namespace: str, steps: list
 
 
 def _policy(
-    cluster: Cluster, flow: ConnectionFlow, ip: str, port: int, scheme: str, steps: list[Step]
+    cluster: Cluster,
+    flow: ConnectionFlow,
+    ip: str,
+    port: int,
+    scheme: str,
+    steps: list[Step],
+    taught: tuple[str, ...] | None,
 ) -> bool | None:
-    """Whether policy lets the connection reach a backend; None where it cannot be said."""
+    """Whether policy lets the connection reach a backend; None where it cannot be said.
+
+    ``taught`` are the names under which the DNS proxy learned the address, None where the lookup is not known.
+    """
     if not cluster.policies:
         return True
     source = cluster.peer(flow.from_)
@@ -202,9 +189,14 @@ def _policy(
     verdicts: list[bool | None] = []
     protocol = "UDP" if scheme in ("udp", "dns") else "TCP"
     for address, backend_port in landing.backends[:16]:
-        answer = decide(cluster.policies, source, cluster.peer(address), backend_port, protocol)
-        verdicts.append(answer.allowed)
-        steps += answer.steps if len(verdicts) == 1 else ()
+        destination = cluster.peer(address)
+        answer = decide(cluster.policies, source, destination, backend_port, protocol)
+        allowed, why = answer.allowed, answer.steps
+        if allowed is False and destination.entity == "world":
+            opened, step = by_name(cluster.policies, source, address, backend_port, protocol, taught)
+            allowed, why = opened, (step,) if step else why
+        verdicts.append(allowed)
+        steps += why if len(verdicts) == 1 else ()
     if not verdicts:
         return True
     return True if True in verdicts else (False if all(v is False for v in verdicts) else None)

@@ -14,23 +14,32 @@ from deadhop.model.trace import Disposition, Hop, Step, Trace
 
 
 class MeshWorld(msgspec.Struct, frozen=True, kw_only=True):
-    """``mesh`` and ``request`` as the mesh hop takes them; ``facts`` what is known of the far end."""
+    """``mesh`` and ``request`` as the mesh hop takes them; ``facts`` what is known of the far end.
+
+    ``proxies`` are configurations that proxies really run. Changed objects are walked without them: what istiod makes
+    of the objects reaches every proxy.
+    """
 
     mesh: Any
     request: MeshRequest
     facts: tuple[AppFact, ...] = ()
     envoy: str | None = None
+    proxies: Any = None
 
     def with_request(self, **fields: object) -> MeshWorld:
         return msgspec.structs.replace(self, request=msgspec.structs.replace(self.request, **fields))
 
     def with_objects(self, *put: Mapping[str, Any], remove: Iterable[tuple[str, str]] = ()) -> MeshWorld:
-        return msgspec.structs.replace(self, mesh=self.mesh.changed(put=put, remove=remove))
+        return msgspec.structs.replace(self, mesh=self.mesh.changed(put=put, remove=remove), proxies=None)
+
+    def pushed(self) -> MeshWorld:
+        """The world in which every proxy runs what the objects imply."""
+        return msgspec.structs.replace(self, proxies=None)
 
 
 def walk(world: MeshWorld) -> Trace:
     """The trace of the request through both sidecars."""
-    outcome = walk_mesh(world.mesh, world.request, world.facts, envoy=world.envoy)
+    outcome = walk_mesh(world.mesh, world.request, world.facts, envoy=world.envoy, proxies=world.proxies)
     served = outcome.ending == "response" and (outcome.status or 0) < 400
     disposition = Disposition.DELIVERED if served else outcome.disposition
     if disposition.arrives and not served:

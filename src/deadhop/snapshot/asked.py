@@ -65,9 +65,14 @@ def questions(
 ) -> list[Asked]:
     """Every question in the records, in order, with the search suffix taken off where it can be told."""
     raw: list[Asked] = [Asked(q.client, q.qname, q.qtype, q.rcode, q, port=q.client_port) for q in queries]
+    flows = list(flows)
+    seen = {(f.src.name or f.src.ip, f.dns.qname, t) for f in flows if f.dns and not f.dns.response for t in f.dns.qtypes}  # fmt: skip
     for flow in flows:
         if flow.dns and not flow.dns.response:
             raw += [Asked(flow.src.name or flow.src.ip, flow.dns.qname, t, "", flow) for t in flow.dns.qtypes]
+        elif flow.dns:  # an answer names its question, which the listing may not hold
+            client = flow.dst.name or flow.dst.ip
+            raw += [Asked(client, flow.dns.qname, t, flow.dns.rcode, flow) for t in flow.dns.qtypes if (client, flow.dns.qname, t) not in seen]  # fmt: skip
     for packet in packets:
         if packet.dns and not packet.dns.response and packet.dns.qname:
             raw.append(Asked(packet.src, packet.dns.qname, packet.dns.qtype, "", packet, port=packet.sport))

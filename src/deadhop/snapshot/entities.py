@@ -63,6 +63,12 @@ def denied_to(flows: Iterable[Flow], address: str) -> list[Flow]:
     return [f for f in flows if f.denied and f.dst.ip == address]
 
 
+def by_policy(flow: Flow) -> bool:
+    """Whether a denied flow was denied by policy, as far as it says why (133 is a denial, 181 one by a deny rule)."""
+    reason = flow.drop_reason or ("" if flow.event.isdigit() else flow.event)
+    return not flow.drop_reason or "olicy" in reason or "POLICY" in reason or reason in ("133", "181")
+
+
 def denied_peers(flows: Iterable[Flow]) -> list[tuple[str, FlowEnd, list[Flow]]]:
     """Denied flows by direction and far end: ``(direction, peer, flows)``. The peer of ingress is the source.
 
@@ -70,7 +76,7 @@ def denied_peers(flows: Iterable[Flow]) -> list[tuple[str, FlowEnd, list[Flow]]]
     """
     found: dict[tuple[str, str, str, int | None], tuple[str, FlowEnd, list[Flow]]] = {}
     for flow in flows:
-        if not flow.denied or flow.dns is not None:
+        if not flow.denied or flow.dns is not None or not by_policy(flow):
             continue
         words = f"{flow.event} {flow.direction}"
         ingress = "INGRESS" in words or ("EGRESS" not in words and is_node(flow.src))

@@ -8,6 +8,7 @@ from deadhop.model.observed.http import NginxProxy
 from deadhop.model.observed.kube import Ingress, KubeObject, listing, mapping, mappings
 from deadhop.model.observed.policy import CiliumOption
 from deadhop.model.observed.shell import CommandRun
+from deadhop.model.proxies import CONTROLLERS, ReverseProxy
 from deadhop.model.record import Record
 from deadhop.snapshot.names import service_name
 from deadhop.snapshot.said import host_of
@@ -51,9 +52,27 @@ def auth_proxies(
     return [*found, *told]
 
 
-def keeps_host(ingress: Ingress) -> bool:
-    """Whether ingress-nginx passes on Host for this Ingress: it does unless ``upstream-vhost`` says otherwise."""
-    keys = [str(k) for k in ingress.annotations]
-    return any(k.startswith("nginx.ingress.kubernetes.io/") for k in keys) and not any(
-        k.endswith("/upstream-vhost") for k in keys
+def named_controller(ingress: Ingress) -> ReverseProxy | None:
+    """The controller of an Ingress by its class, else by the annotations that it carries."""
+    wanted = str(
+        ingress.spec.get("ingressClassName") or ingress.annotations.get("kubernetes.io/ingress.class") or ""
     )
+    for proxy in CONTROLLERS:
+        names = proxy.classes if wanted else ()
+        if any(wanted == c or wanted.startswith(f"{c}-") or wanted.endswith(f"-{c}") for c in names):
+            return proxy
+    for proxy in CONTROLLERS:
+        if any(str(key).startswith(proxy.prefix) for key in ingress.annotations):
+            return proxy
+    return None
+
+
+def keeps_host(ingress: Ingress) -> bool:
+    """Whether the Ingress's controller passes on Host for it, as far as the Ingress itself says."""
+    proxy = named_controller(ingress)
+    if proxy is None or not proxy.keeps_host:
+        return False
+    own = {str(k): str(v) for k, v in ingress.annotations.items()}
+    if proxy.drop_host is not None and not proxy.drop_host.on_service:
+        return own.get(proxy.drop_host.key, "").lower() != proxy.drop_host.value
+    return proxy.set_host is None or proxy.set_host.key not in own

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.kube import KubeObject, listing, mapping, mappings
 from deadhop.snapshot.firewall import within
 from deadhop.snapshot.fqdn_policy import rules
@@ -72,3 +74,26 @@ def rule_ports(rule: dict[str, Any]) -> list[str]:
 
 def all_rules(policies: Iterable[KubeObject], direction: str) -> list[tuple[KubeObject, dict[str, Any]]]:
     return [(policy, rule) for policy in policies for rule in policy_rules(policy, direction)]
+
+
+#: Values and keys of labels that say nothing but that their bearer may pass.
+_GRANTED = frozenset({"true", "yes", "allow", "allowed", "granted", "enabled", "permitted"})
+_GRANTING = re.compile(r"(?:^|[-./_])(?:access|allow(?:ed)?|client)(?:$|[-./_])|-(?:client|access)$")
+
+
+def admits_by_grant(policy: KubeObject) -> bool:
+    """Whether the clients of a policy are those that were given a label for it (``db-client: "true"``), in every rule."""
+    wanted = [
+        mapping(s.get("podSelector", s if "matchLabels" in s else {}), "matchLabels")
+        for _p, rule in all_rules([policy], "ingress")
+        for s in selecting(rule, "ingress")
+    ]
+    return bool(wanted) and all(
+        any(str(v).lower() in _GRANTED or _GRANTING.search(str(k)) for k, v in labels.items())
+        for labels in wanted
+    )
+
+
+def failing(dials: Iterable[DialFailure], exchanges: Iterable[HttpExchange]) -> bool:
+    """Whether some client reports that it cannot get through."""
+    return any(d.error in ("timeout", "refused", "unreachable") for d in dials) or any(x.error in ("timeout", "refused", "unreachable") for x in exchanges)  # fmt: skip

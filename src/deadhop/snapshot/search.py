@@ -13,7 +13,7 @@ from typing import NamedTuple
 from deadhop.model.observed.dns import DnsLookup, DnsQuery, ResolvConf
 from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.node import Ping
-from deadhop.model.observed.packets import CapturedPacket
+from deadhop.model.observed.packets import CapturedPacket, DnsSummary
 from deadhop.model.observed.policy import Flow
 from deadhop.model.observed.shell import Attempt
 from deadhop.model.record import Record
@@ -104,12 +104,12 @@ def tried(
         (q.client, q.qname, q.qtype, q.rcode, counted(q), q) for q in queries
     ]
     packets = list(packets)
-    replies = {(p.dst, p.dport, p.dns.id): p for p in packets if p.dns and p.dns.response}
+    replies = {_exchange(p.dst, p.dport, p.dns): p for p in packets if p.dns and p.dns.response}
     asked = set()
     for packet in packets:
         if packet.dns and not packet.dns.response and packet.dns.qname:
-            asked.add((packet.src, packet.sport, packet.dns.id))
-            reply = replies.get((packet.src, packet.sport, packet.dns.id))
+            asked.add(_exchange(packet.src, packet.sport, packet.dns))
+            reply = replies.get(_exchange(packet.src, packet.sport, packet.dns))
             rcode, count = (reply.dns.rcode, reply.dns.answers) if reply and reply.dns else ("", None)
             raw.append((packet.src, packet.dns.qname, packet.dns.qtype, rcode, count, packet))
     for key, packet in replies.items():
@@ -132,6 +132,11 @@ def tried(
             ]
     names |= {n for _c, n, *_rest in raw if "." in n and not in_cluster(n)}
     return [Tried(c, n, base_of(n, suffixes, names), t, r, k, record) for c, n, t, r, k, record in raw]  # fmt: skip
+
+
+def _exchange(client: str, port: int | None, dns: DnsSummary) -> tuple[object, ...]:
+    """What a question and its answer share: client, port and id, or the question where a listing shows no id."""
+    return (client, port, dns.id) if dns.id is not None else (client, dns.qname, dns.qtype)
 
 
 def counted(query: DnsQuery) -> int | None:

@@ -8,7 +8,8 @@ policy does what it says.
 How to tell it from its neighbours
 ----------------------------------
 The denied client's labels are known and are not those that the rule asks for, and the intended client is forwarded. A
-client that the policy's author forgot looks the same from outside; who it should be is for the owner to say.
+client that the policy's author forgot looks the same from outside; what tells it is that it reports a failure. A label
+that says nothing but that its bearer may pass (``db-client: "true"``) is given on purpose.
 
 Fix
 ---
@@ -25,11 +26,13 @@ from collections.abc import Iterator
 
 from deadhop.hops.policy import cilium, kubernetes
 from deadhop.hops.policy.peers import Peer
-from deadhop.model.cause import Cause, Hypothesis, View, shown
+from deadhop.model.cause import Cause, Hypothesis, View, judged, shown
 from deadhop.model.finding import Check
+from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.kube import CiliumNetworkPolicy, KubeObject, NetworkPolicy, Pod
 from deadhop.model.observed.policy import Flow, FlowEnd
 from deadhop.snapshot.entities import denied_peers, is_pod
+from deadhop.snapshot.policy_rules import admits_by_grant, failing
 
 SLUG = "benign-intended-policy-denial"
 
@@ -46,18 +49,24 @@ def check(view: View) -> Iterator[Hypothesis]:
         allowed = [f for f in passing if f.dst.name == denied[0].dst.name and f.dst.port == port]
         for policy in policies:
             hop = kubernetes if policy.kind == "NetworkPolicy" else cilium
-            if hop.selects(policy, target) is False or client.labels is None:
+            if hop.selects(policy, target) is False:
                 continue
             refuses = hop.allows(policy, "ingress", client, port, proto) is False
             lets = [f for f in allowed if hop.allows(policy, "ingress", _peer(f.src, pods), port, proto)]
-            if refuses and lets and client.namespace == _peer(lets[0].src, pods).namespace:
+            granted = admits_by_grant(policy) and not failing(view.of(DialFailure), view.of(HttpExchange))
+            if (
+                refuses
+                and lets
+                and (granted or (client.labels and client.namespace == _peer(lets[0].src, pods).namespace))
+            ):
                 yield Hypothesis(
                     subject=f"{peer.name} to {denied[0].dst.name}:{port}",
                     title=f"{policy.ref} denies {peer.name} because it lacks the labels that the rule asks for; intended clients pass.",
                     checks=(
-                        Check(text=f"{policy.ref} allows other labels than {client.labels}", holds=True, weight=1.4, required=True, records=(policy,)),
+                        Check(text=f"{policy.ref} allows other labels than {client.labels or 'those that the client is shown with'}", holds=True, weight=1.4, required=True, records=(policy,)),
                         shown("the client without them is denied", denied[:2], weight=0.8, required=True),
                         shown("a client with them passes on the same port", lets[:2], weight=1.4, required=True),
+                        judged("the label is one that clients are given on purpose, and nobody reports a failure", True if granted else None, [policy] if granted else [], weight=0.8),
                     ),
                     explains=("the policy does what it says",),
                     prior=-1.0,
@@ -77,7 +86,7 @@ CAUSE = Cause(
     family="benign",
     title="The policy denies a client that it is meant to deny, and lets the intended one pass.",
     severity="benign",
-    inputs=(Flow, NetworkPolicy, CiliumNetworkPolicy, Pod),
+    inputs=(Flow, NetworkPolicy, CiliumNetworkPolicy, Pod, DialFailure, HttpExchange),
     needs=(Flow,),
     rivals=("destination-ingress-policy-missing-client",),
     check=check,

@@ -27,7 +27,7 @@ from deadhop.hops.dns.corefile import Directive
 from deadhop.hops.dns.upstreams import blocks
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.dns import CorefileText, DnsLookup, DnsQuery, ResolvConf
-from deadhop.model.observed.http import DialFailure
+from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.node import Ping
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.policy import Flow
@@ -52,6 +52,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     failed = [
         *(d for d in view.of(DialFailure) if d.error in ("no-such-host", "lookup-failed")),
         *(p for p in view.of(Ping) if p.error == "unresolved"),
+        *(x for x in view.of(HttpExchange) if x.error == "unresolved"),
     ]
     if not templates and not split:
         return
@@ -91,7 +92,17 @@ CAUSE = Cause(
     slug=SLUG,
     family="dns",
     title="AAAA of an IPv4-only name gets NXDOMAIN, so clients believe that the name does not exist.",
-    inputs=(CorefileText, DnsQuery, CapturedPacket, DnsLookup, ResolvConf, Flow, DialFailure, Ping),
+    inputs=(
+        CorefileText,
+        DnsQuery,
+        CapturedPacket,
+        DnsLookup,
+        ResolvConf,
+        Flow,
+        DialFailure,
+        Ping,
+        HttpExchange,
+    ),
     needs=(CorefileText, DnsQuery, CapturedPacket, DnsLookup, Flow),
     rivals=("aaaa-without-ipv6-route", "search-domain-refused-stops-search", "benign-search-path-nxdomain"),
     check=check,

@@ -83,7 +83,8 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 def _global(text: str) -> bool:
     """Whether a text is an IPv6 address of the global unicast range (2000::/3)."""
-    text = text.strip("[](),;:").partition("%")[0]
+    text = text.strip("[](),;").partition("%")[0]
+    text = text if text.endswith("::") else text.rstrip(":")
     if text.count(":") < 2:
         return False
     for candidate in (text, text.rpartition(":")[0]):

@@ -30,7 +30,7 @@ from deadhop.hops.dns.upstreams import NODE_RESOLVERS, kind
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.dns import DnsLookup, ResolvConf
 from deadhop.model.observed.http import DialFailure
-from deadhop.model.observed.kube import KubeObject, Pod, Service, Workload
+from deadhop.model.observed.kube import KubeObject, Node, Pod, Service, Workload
 from deadhop.model.observed.node import Ping
 from deadhop.model.observed.shell import Attempt, Remark
 from deadhop.model.record import Record
@@ -41,11 +41,13 @@ _LABEL = re.compile(r"host[_ -]?network\b(?!\W*(?:false|no))|--net(?:work)?=host
 
 
 def check(view: View) -> Iterator[Hypothesis]:
+    nodes = {address for node in view.of(Node) for address in node.internal_ips}
     specs = [
         (o, spec)
         for o in (*view.of(Pod), *view.of(Workload))
         for spec in _specs(o)
         if spec.get("hostNetwork") is True
+        or (isinstance(o, Pod) and spec is o.spec and (o.host_network or (o.ip and o.ip in nodes)))
     ]
     plain = [
         o
@@ -138,7 +140,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="dns",
     title="A host-network pod with the ordinary DNS policy uses the node's resolver.",
-    inputs=(Pod, Workload, Remark, DnsLookup, DialFailure, ResolvConf, Service, Ping, Attempt),
+    inputs=(Pod, Node, Workload, Remark, DnsLookup, DialFailure, ResolvConf, Service, Ping, Attempt),
     needs=(Pod, Workload, Remark, DnsLookup, DialFailure),
     rivals=(
         "dns-server-unreachable",

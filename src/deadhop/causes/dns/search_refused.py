@@ -26,7 +26,7 @@ from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.dns import DnsLookup, DnsQuery, DnsServerError, ResolvConf
-from deadhop.model.observed.http import DialFailure
+from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.node import Ping
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.shell import Attempt
@@ -44,7 +44,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         view.of(Ping),
         view.of(DnsLookup),
     )
-    names = wanted(dials, pings, (), attempts)
+    unresolved = [e for e in view.of(HttpExchange) if e.error == "unresolved"]
+    names = wanted(dials, pings, (), attempts, unresolved)
     every = tried(view.of(DnsQuery), view.of(CapturedPacket), lookups, view.of(ResolvConf), names)
     bad = [t for t in every if t.foreign and t.rcode in ERRORS]
     if not bad:
@@ -61,6 +62,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         *(d for d in dials if d.error in ("no-such-host", "lookup-timeout", "lookup-failed")),
         *(p for p in pings if p.error == "unresolved"),
         *(a for a in attempts if not a.ok),
+        *unresolved,
     ]
     overflow = [
         e
@@ -94,7 +96,17 @@ CAUSE = Cause(
     slug=SLUG,
     family="dns",
     title="A search domain from the host is refused upstream, which ends the search before the absolute name.",
-    inputs=(DialFailure, Attempt, Ping, DnsLookup, DnsQuery, CapturedPacket, ResolvConf, DnsServerError),
+    inputs=(
+        DialFailure,
+        HttpExchange,
+        Attempt,
+        Ping,
+        DnsLookup,
+        DnsQuery,
+        CapturedPacket,
+        ResolvConf,
+        DnsServerError,
+    ),
     needs=(DnsLookup, DnsQuery, CapturedPacket),
     rivals=(
         "search-domain-nodata-stops-musl",

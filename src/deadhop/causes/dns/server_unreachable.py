@@ -24,12 +24,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.netfilter import IptablesTable
 from deadhop.model.observed.dns import DnsLookup, DnsQuery, DnsServerError
+from deadhop.model.observed.firewall import FirewallRule
 from deadhop.model.observed.http import DialFailure
 from deadhop.model.observed.kube import Endpoints, KubeObject, Pod
 from deadhop.model.observed.packets import CapturedPacket, SkbTrace
 from deadhop.model.observed.policy import Flow
 from deadhop.model.record import Record
+from deadhop.snapshot.firewall import rules
 
 SLUG = "dns-server-unreachable"
 DNS_NAMES = ("kube-dns", "coredns", "rke2-coredns", "dns-default", "node-local-dns", "nodelocaldns")
@@ -95,6 +98,11 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     both: list[Record] = [*direct, *errors] if direct and not answered else []
     denied = [f for f in view.of(Flow) if f.denied and f.dst.port == 53]
+    walls = [
+        r.record
+        for r in rules(view.of(IptablesTable), view.of(FirewallRule))
+        if r.drops and not r.src and "53" in r.dport.replace("domain", "53").replace(",", " ").split()
+    ]
     if not (lost or dials or empty or down or refused or answered or delivered):
         return
     if (
@@ -112,6 +120,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             judged("lookups get no answer at all", True if lost or dials or refused else None, [*lost, *dials, *refused], weight=0.8, required=True),
             judged("nothing is answered or delivered", False if answered or delivered else None, (answered or delivered)[:4], weight=1.0, required=bool(answered or delivered)),
             judged("the queries are not denied by policy", False if denied else None, denied, weight=1.0, required=bool(denied)),
+            judged("no firewall rule drops or rejects the DNS port", False if walls else None, walls[:3], weight=1.0, required=bool(walls)),
             shown("the DNS service has no ready endpoint, nothing listens there, or every transport fails alike", [*empty, *down, *refused, *alike, *both], weight=2.2 if empty or down or refused else 1.2, required=True, decide="kubectl -n kube-system get pods,endpointslices -l k8s-app=kube-dns -o wide"),
         ),
         explains=("every name fails alike, small answers included",),
@@ -135,6 +144,8 @@ CAUSE = Cause(
         CapturedPacket,
         SkbTrace,
         Flow,
+        IptablesTable,
+        FirewallRule,
     ),
     needs=(DnsLookup, DnsQuery, DialFailure, CapturedPacket, SkbTrace, Flow),
     rivals=(

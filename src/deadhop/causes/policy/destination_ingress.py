@@ -26,9 +26,11 @@ from collections.abc import Iterator
 from deadhop.hops.policy import kubernetes
 from deadhop.hops.policy.peers import Peer
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.kube import NetworkPolicy, Pod
 from deadhop.model.observed.policy import Flow, FlowEnd
 from deadhop.snapshot.entities import is_pod
+from deadhop.snapshot.policy_rules import admits_by_grant, failing
 
 SLUG = "destination-ingress-policy-missing-client"
 
@@ -75,6 +77,8 @@ def _hypothesis(view: View, client: str, server: str, port: int | None, records:
     ]
     left = [f for f in view.of(Flow) if f.denied and "EGRESS" in f.event and f.src.name == client]
     namespace = client.partition("/")[0]
+    silent = not failing(view.of(DialFailure), view.of(HttpExchange))
+    granted = [p for p in refusing if silent and others and admits_by_grant(p)]
     return Hypothesis(
         subject=f"{client} to {server}:{port or '?'}",
         title=f"The ingress policy of {server} does not list {client}.",
@@ -83,6 +87,7 @@ def _hypothesis(view: View, client: str, server: str, port: int | None, records:
             judged("the client's own egress is not denied", not left, left, weight=0.8, required=bool(left)),
             judged("the destination's policy lists other clients only", True if refusing else (False if allowing else None), refusing or allowing, weight=1.0, required=bool(allowing), decide=f"kubectl -n {server.partition('/')[0]} get netpol,cnp -o yaml"),
             shown("another client is allowed on the same port", others[:3], weight=0.5),
+            judged("the policy does not admit by a label that clients are given on purpose", False if granted else None, granted, weight=1.2),
         ),
         explains=("clients that are listed work, and the server runs well",),
         fixes=(Fix(title=f"Allow namespace {namespace} with a second policy", artifact=_artifact(server, namespace, port, proto), changed=(f"every pod of {namespace} may reach port {port or '?'}",)),),
@@ -112,7 +117,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="policy",
     title="An ingress policy at the destination does not list this client.",
-    inputs=(Flow, NetworkPolicy, Pod),
+    inputs=(Flow, NetworkPolicy, Pod, DialFailure, HttpExchange),
     needs=(Flow,),
     rivals=("hostnetwork-source-not-matched-by-pod-selectors", "namespace-selector-label-missing", "pod-to-pod-traffic-masqueraded-breaks-policy"),
     check=check,

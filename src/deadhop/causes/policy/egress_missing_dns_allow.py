@@ -36,7 +36,7 @@ from deadhop.model.observed.kube import (
     listing,
     mappings,
 )
-from deadhop.model.observed.policy import CiliumEvent, Flow
+from deadhop.model.observed.policy import CiliumEvent, Flow, FlowEnd
 
 SLUG = "egress-policy-missing-dns-allow"
 DNS_PORTS = ("53", "5353", "8053", "1053", "9053", "dns", "dns-tcp", "dns-udp")
@@ -89,6 +89,14 @@ def _wide(peers: Any) -> bool:
     )
 
 
+def _dns_server(end: FlowEnd) -> bool:
+    """Whether a flow goes to port 53, or to the port on which a pod of the cluster DNS listens instead."""
+    if end.port == 53:
+        return True
+    named = any(word in end.name or word in " ".join(end.labels) for word in ("dns-default", "coredns", "kube-dns", "node-local-dns"))  # fmt: skip
+    return named and str(end.port) in DNS_PORTS
+
+
 def check(view: View) -> Iterator[Hypothesis]:
     policies: list[KubeObject] = [
         *view.of(NetworkPolicy),
@@ -97,7 +105,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     egress = [p for p in policies if governs_egress(p)]
     denied: list[Flow | CiliumEvent] = [
-        f for f in view.of(Flow) if f.denied and f.dst.port == 53 and f.dns is None
+        f for f in view.of(Flow) if f.denied and f.dns is None and _dns_server(f.dst)
     ]
     denied += [
         e for e in view.of(CiliumEvent) if e.verdict == "DROPPED" and "olicy" in e.reason and e.dport == 53

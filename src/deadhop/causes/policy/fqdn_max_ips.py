@@ -27,6 +27,7 @@ from collections.abc import Iterator
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
 from deadhop.model.observed.dns import DnsLookup
 from deadhop.model.observed.policy import CiliumEvent, CiliumOption, Flow, FqdnCacheEntry
+from deadhop.model.observed.shell import LineCount
 from deadhop.model.record import Record
 from deadhop.snapshot.denials import judged_flows
 from deadhop.snapshot.learned import learned
@@ -74,6 +75,27 @@ def check(view: View) -> Iterator[Hypothesis]:
             fixes=(Fix(title="Raise the limit", artifact="helm upgrade cilium cilium/cilium -n kube-system --reuse-values --set dnsProxy.endpointMaxIpPerHostname=1000\n"),),
             prior=-1.2,
         )  # fmt: skip
+    full = [
+        c for c in view.of(LineCount) if limits and c.program in ("cilium", "cilium-dbg") and c.count == limit
+    ]
+    more = [
+        c
+        for c in view.of(LineCount)
+        if full and c.program not in ("cilium", "cilium-dbg") and c.count > limit
+    ]
+    if full and limit > 1 and not any(len(found) >= limit for found in addresses.values()):
+        yield Hypothesis(
+            subject=f"limit {limit}, reached",
+            title=f"The cache holds {limit} addresses of the name, which is just its limit for each name.",
+            checks=(
+                shown(f"the limit is {limit}", limits, weight=0.8, required=True),
+                shown(f"the cache holds {limit} addresses of the name", full, weight=1.2, required=True),
+                shown("lookups find more addresses than that", more, weight=0.9, decide="for i in $(seq 30); do dig +short NAME; sleep 5; done | sort -u | wc -l"),
+                shown("connections to the name are denied with a world identity", [j.record for j in denied], weight=0.9, required=True, decide="hubble observe --verdict DROPPED --to-fqdn NAME"),
+            ),
+            explains=("some connections to an allowed name are denied, the more the more it is looked up",),
+            prior=-1.3,
+        )  # fmt: skip
     if not addresses and limits and limit <= 50 and any(j.dst.name and "/" not in j.dst.name for j in denied):
         by_name = [j.record for j in denied if j.dst.name and "/" not in j.dst.name]
         yield Hypothesis(
@@ -96,6 +118,7 @@ CAUSE = Cause(
         Flow,
         DnsLookup,
         CiliumEvent,
+        LineCount,
     ),
     needs=(
         CiliumOption,

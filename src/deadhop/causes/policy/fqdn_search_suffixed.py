@@ -51,6 +51,9 @@ def check(view: View) -> Iterator[Hypothesis]:
         bare = next((name[: -len(s) - 1] for s in search if name.endswith("." + s)), "")
         if not bare and (match := SUFFIX.match(name)):
             bare = match["bare"]
+        # A name of the policy with anything behind it, which no rule matches: the suffix of a search list that is not shown.
+        if not bare and not any(s.matches(name) for s in chosen):
+            bare = next((s.text.rstrip(".").lower() for s in chosen if "*" not in s.text and name.startswith(s.text.rstrip(".").lower() + ".")), "")  # fmt: skip
         if (bare and any(public(a) for a in known.addresses)) or (
             bare and "." in bare and not known.addresses
         ):

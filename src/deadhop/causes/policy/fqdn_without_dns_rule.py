@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from deadhop.hops.fqdn_world import FqdnWorld, Taught, walk
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.finding import Check
-from deadhop.model.observed.dns import DnsLookup, DnsQuery
+from deadhop.model.observed.dns import DnsLookup, DnsQuery, HostsEntry
 from deadhop.model.observed.kube import CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy
 from deadhop.model.observed.policy import Flow, FqdnCacheEntry, FqdnCacheListing
 from deadhop.snapshot.entities import WORLD
@@ -76,7 +76,14 @@ def check(view: View) -> Iterator[Hypothesis]:
     )
     learned = [*proxied, *cached, *taught]
     # A piece of a policy does not show what its other rules say.
-    whole = [p for p in policies if p.name or any("toFQDNs" not in r for r in rules(p))]
+    whole = [
+        p
+        for p in policies
+        if p.raw.get("apiVersion")
+        or p.spec.get("endpointSelector")
+        or any("toFQDNs" not in r for r in rules(p))
+    ]
+    pinned = [h for h in view.of(HostsEntry) if any(f.dst.ip == h.address for f in denied)]
     name = chosen[0].text if chosen else "the name"
     yield Hypothesis(
         subject=first.ref,
@@ -84,6 +91,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         checks=(
             Check(text=f"{first.ref} allows by name (toFQDNs)", holds=True, weight=0.4, required=True, records=(first,)),
             judged("no rule of the policies inspects DNS (rules.dns)", not inspected, policies if inspected else (), weight=1.6 if whole else 0.5, required=True, decide="kubectl get cnp,ccnp -A -o yaml | grep -A3 'rules:'"),
+            judged("the client asks DNS for the name", False if pinned else None, pinned[:2], weight=1.0, required=bool(pinned)),
             judged("nothing passes the DNS proxy", False if learned else None, learned[:4], weight=1.0, required=bool(learned)),
             shown("it shows: DNS is allowed without inspection, the cache is empty, or connections are denied", [*dns_allowed, *empty, *denied], weight=0.4, required=True, decide="cilium-dbg fqdn cache list; kubectl get cnp,ccnp -A"),
             shown("the FQDN cache is empty", empty, weight=1.0),
@@ -118,6 +126,7 @@ CAUSE = Cause(
         Flow,
         DnsQuery,
         DnsLookup,
+        HostsEntry,
     ),
     needs=(CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy, FqdnCacheEntry),
     rivals=(

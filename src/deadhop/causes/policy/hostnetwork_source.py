@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.netfilter import IptablesTable
 from deadhop.model.observed.http import DialFailure
 from deadhop.model.observed.kube import (
     CiliumNetworkPolicy,
@@ -38,6 +39,8 @@ from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.policy import Flow
 from deadhop.model.record import Record
 from deadhop.snapshot.entities import denied_peers, is_node, is_pod
+from deadhop.snapshot.firewall import rules
+from deadhop.snapshot.masquerade import masquerades
 from deadhop.snapshot.policy_rules import all_rules, blocks
 
 SLUG = "hostnetwork-source-not-matched-by-pod-selectors"
@@ -90,6 +93,9 @@ def _from_capture(view: View, policies: list[KubeObject]) -> Iterator[Hypothesis
         if p.tcp_flags == "S"
         and str(p.dport) in ports
         and (p.src in nodes or (p.src.endswith(".0") and ":" not in p.src))
+    ]
+    seen = [
+        p for p in seen if p.src not in nodes or not masquerades(rules(view.of(IptablesTable), ()), p.dst)
     ]
     if seen:
         yield _hypothesis(seen[0].src, f"{seen[0].dst}:{seen[0].dport}", list(seen), policies, [])
@@ -150,7 +156,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="policy",
     title="A client in the host's network is not matched by pod selectors.",
-    inputs=(Flow, NetworkPolicy, CiliumNetworkPolicy, CapturedPacket, Node, Pod, DialFailure),
+    inputs=(Flow, NetworkPolicy, CiliumNetworkPolicy, CapturedPacket, Node, Pod, DialFailure, IptablesTable),
     needs=(Flow, NetworkPolicy),
     rivals=("cidr-rule-does-not-select-nodes", "kube-apiserver-entity-not-source-identity", "pod-to-pod-traffic-masqueraded-breaks-policy"),
     check=check,

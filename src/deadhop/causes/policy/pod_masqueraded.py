@@ -25,11 +25,17 @@ from collections.abc import Iterator
 
 from deadhop.evidence.fields import is_ip
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
-from deadhop.model.netfilter import IptablesTable
+from deadhop.model.netfilter import ConntrackEntry, IptablesTable
+from deadhop.model.observed.firewall import FirewallRule
+from deadhop.model.observed.kube import NetworkPolicy, Node, Pod
+from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.policy import CiliumOption, Flow
 from deadhop.model.record import Record
+from deadhop.snapshot.attribution import on_host
 from deadhop.snapshot.entities import is_node, is_pod
-from deadhop.snapshot.firewall import network, within
+from deadhop.snapshot.firewall import network, rules, within
+from deadhop.snapshot.masquerade import masquerades
+from deadhop.snapshot.policy_rules import all_rules, selecting
 
 SLUG = "pod-to-pod-traffic-masqueraded-breaks-policy"
 EXCLUSIONS = ("ipv4-native-routing-cidr", "native-routing-cidr", "ipv4nativeroutingcidr")
@@ -50,6 +56,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         if sent:
             yield _hypothesis(view, denied, sent)
             return
+    yield from _from_capture(view)
+    yield from _tracked(view)
 
 
 def _hypothesis(view: View, denied: Flow, sent: list[Flow]) -> Hypothesis:
@@ -80,6 +88,72 @@ def _hypothesis(view: View, denied: Flow, sent: list[Flow]) -> Hypothesis:
     )  # fmt: skip
 
 
+def _from_capture(view: View) -> Iterator[Hypothesis]:
+    """A capture at the destination whose source is a node that masquerades what its ordinary pods send there."""
+    nodes = {address: node for node in view.of(Node) for address in node.internal_ips}
+    pods = {p.ip: p for p in view.of(Pod) if p.ip and not on_host(p) and p.ip not in nodes}
+    rows = rules(view.of(IptablesTable), view.of(FirewallRule))
+    for packet in view.of(CapturedPacket):
+        node, target = nodes.get(packet.src), pods.get(packet.dst)
+        if node is None or target is None or packet.tcp_flags not in ("S", "") or target.node == node.name:
+            continue
+        there = [p for p in pods.values() if p.node == node.name]
+        snat = masquerades(rows, packet.dst)
+        on_host_too = [p for p in view.of(Pod) if p.node == node.name and (on_host(p) or p.ip in nodes)]
+        by_label = [
+            p
+            for p in view.of(NetworkPolicy)
+            if any(selecting(rule, "ingress") for _p, rule in all_rules([p], "ingress"))
+        ]
+        if there and snat and by_label:
+            same = [
+                p
+                for p in view.of(CapturedPacket)
+                if p.dst == packet.dst and p.src in pods and p.tcp_flags == "S"
+            ]
+            yield Hypothesis(
+                subject=f"{there[0].name} to {target.name}:{packet.dport or '?'}",
+                title=f"Pods of {node.name} arrive at {target.name} as {packet.src}: the node masquerades what they send to other pods.",
+                checks=(
+                    shown("at the destination the source is a node's address", [packet], weight=1.2, required=True),
+                    shown("that node runs ordinary pods", there[:3], weight=0.6, required=True),
+                    shown(f"its rules masquerade packets to {packet.dst}", snat[:3], weight=1.5, required=True),
+                    shown("the policy selects its clients by labels", by_label[:2], weight=0.8, required=True),
+                    shown("a pod of the destination's own node arrives as itself", same[:2], weight=0.6),
+                    judged("the client is not a pod in the host's network", False if on_host_too else None, on_host_too[:2], weight=0.6),
+                ),
+                explains=("pods of one node match the policy, pods of other nodes do not",),
+                fixes=(Fix(title="Exclude the pod network from masquerading", artifact="# ip-masq-agent\nnonMasqueradeCIDRs:\n- POD-NETWORK   # holds every node's pod CIDR\n"),),
+                prior=-1.6,
+            )  # fmt: skip
+            return
+
+
+def _tracked(view: View) -> Iterator[Hypothesis]:
+    """A tracked connection between two pods whose source was translated to a node's address."""
+    nodes = {address for node in view.of(Node) for address in node.internal_ips}
+    pods = {p.ip: p for p in view.of(Pod) if p.ip and not on_host(p) and p.ip not in nodes}
+    by_label = [p for p in view.of(NetworkPolicy) if any(selecting(rule, "ingress") for _p, rule in all_rules([p], "ingress"))]  # fmt: skip
+    for entry in view.of(ConntrackEntry):
+        source, target = pods.get(entry.original[0]), pods.get(entry.original[1])
+        became = entry.reply[1]
+        if not (source and target and became in nodes and by_label):
+            continue
+        yield Hypothesis(
+            subject=f"{source.name} to {target.name}:{entry.original[3]}",
+            title=f"{source.name} arrives at {target.name} as {became}: its source was masqueraded on the way.",
+            checks=(
+                shown(f"the connection between two pods leaves with the node's address {became}", [entry], weight=1.7, required=True),
+                shown("both ends are ordinary pods", [source, target], weight=0.6, required=True),
+                shown("the policy selects its clients by labels", by_label[:2], weight=0.9, required=True),
+                shown("nothing comes back", [entry] if "UNREPLIED" in entry.status else [], weight=0.5),
+            ),
+            explains=("pods of one node match the policy, pods of other nodes do not",),
+            prior=-1.5,
+        )  # fmt: skip
+        return
+
+
 def _outside(address: str, excluded: str) -> bool:
     return is_ip(address) and network(excluded) is not None and not within(address, excluded)
 
@@ -88,8 +162,8 @@ CAUSE = Cause(
     slug=SLUG,
     family="policy",
     title="Pod-to-pod traffic between nodes is masqueraded, so pod selectors do not match.",
-    inputs=(Flow, CiliumOption, IptablesTable),
-    needs=(Flow,),
+    inputs=(Flow, CiliumOption, IptablesTable, FirewallRule, CapturedPacket, Node, Pod, NetworkPolicy, ConntrackEntry),
+    needs=(Flow, CapturedPacket, ConntrackEntry),
     rivals=("hostnetwork-source-not-matched-by-pod-selectors", "masquerade-exclusion-cidr-wrong", "destination-ingress-policy-missing-client"),
     check=check,
 )  # fmt: skip

@@ -22,9 +22,10 @@ Kubernetes NetworkPolicy (ports are pod ports); Cilium layer 4 policy; CoreDNS d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from deadhop.hops.policy.peers import matches
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
 from deadhop.model.observed.dns import DnsLookup
 from deadhop.model.observed.http import DialFailure, HttpExchange
@@ -32,7 +33,9 @@ from deadhop.model.observed.kube import (
     CiliumClusterwideNetworkPolicy,
     CiliumNetworkPolicy,
     Endpoints,
+    KubeObject,
     NetworkPolicy,
+    Pod,
     Service,
     mapping,
     mappings,
@@ -96,7 +99,7 @@ def check(view: View) -> Iterator[Hypothesis]:
                 pairs.setdefault((53, number), []).append(row)
             backends.setdefault(number, []).append(row)
     if any((view.of(Service), view.of(Endpoints))):
-        guessed = {}
+        guessed = _selected(view, denied, policies)
     for pair, by in guessed.items():
         pairs.setdefault(pair, by)
     for row in view.of(Endpoints):
@@ -139,6 +142,36 @@ def check(view: View) -> Iterator[Hypothesis]:
         )  # fmt: skip
 
 
+def _selected(
+    view: View, denied: list[Judged], policies: Sequence[KubeObject]
+) -> dict[tuple[int, int], list[Record]]:
+    """Pairs of a rule's port and the denied pod's, where the rule selects that pod and a Service of its namespace has the
+    rule's port, its target not shown."""
+    pods = {f"{p.namespace}/{p.name}": p for p in view.of(Pod) if p.labels}
+    found: dict[tuple[int, int], list[Record]] = {}
+    for flow in denied:
+        pod = pods.get(flow.dst.name)
+        if pod is None:
+            continue
+        for service in view.of(Service):
+            for port in service.ports:
+                if (
+                    service.namespace != pod.namespace
+                    or port.target is not None
+                    or port.port == flow.dst.port
+                ):
+                    continue
+                meant = service.selector is not None and set(service.selector) <= set(pod.labels)
+                meant = meant or (service.selector is None and pod.name.startswith(service.name + "-"))
+                if meant and any(str(port.port) in rule_ports(r) and _picks(r, dict(pod.labels)) for _p, r in all_rules(policies, "egress")):  # fmt: skip
+                    found.setdefault((port.port, flow.dst.port or 0), []).append(service)
+    return found
+
+
+def _picks(rule: dict[str, Any], labels: dict[str, str]) -> bool:
+    return any(matches(s.get("podSelector", s if "matchLabels" in s else {}), labels) for s in selecting(rule, "egress"))  # fmt: skip
+
+
 def _names(rule: dict[str, Any], served: int, service: Service) -> bool:
     """Whether an egress rule for port ``served`` selects just the pods of ``service``: its author meant the Service."""
     wanted = dict(service.selector or ())
@@ -163,6 +196,7 @@ CAUSE = Cause(
         CiliumEvent,
         Message,
         Service,
+        Pod,
         Endpoints,
         DnsLookup,
         DialFailure,

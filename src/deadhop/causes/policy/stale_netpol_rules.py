@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.netfilter import IptablesRule, IptablesTable
-from deadhop.model.observed.kube import Absent, Pod
+from deadhop.model.observed.kube import Absent, KubeObject, Pod
 from deadhop.model.observed.policy import CiliumOption
 
 SLUG = "stale-netpol-iptables-rules"
@@ -64,8 +64,14 @@ def check(view: View) -> Iterator[Hypothesis]:
         if not jumps:
             continue
         running = [p for p in pods if p.name.startswith(controller.pods) and "operator" not in p.name]
-        disabled: list[CiliumOption | Absent] = list(off) if controller.name == "kube-router" else []
+        disabled: list[CiliumOption | Absent | KubeObject] = (
+            list(off) if controller.name == "kube-router" else []
+        )
         disabled += [a for a in view.of(Absent) if a.kind in ("DaemonSet", "Pod") and a.name.startswith(controller.pods)]  # fmt: skip
+        daemons = [o for o in view.of(KubeObject) if o.kind == "DaemonSet" and o.raw.get("cells")]
+        # A list of DaemonSets that the controller is not in; one row may be all that was asked for.
+        gone = daemons if (len(daemons) > 1 or none) and not any(d.name.startswith(controller.pods) for d in daemons) else []  # fmt: skip
+        disabled += gone[:3]
         disabled += none if disabled else []
         yield _hypothesis(controller, jumps, running, system, disabled)
 
@@ -75,9 +81,9 @@ def _hypothesis(
     jumps: list[tuple[IptablesRule, IptablesTable]],
     running: list[Pod],
     system: list[Pod],
-    disabled: list[CiliumOption | Absent],
+    disabled: list[CiliumOption | Absent | KubeObject],
 ) -> Hypothesis:
-    absent: list[Pod | CiliumOption | Absent] = [*disabled, *(system if not running else [])]
+    absent: list[Pod | CiliumOption | Absent | KubeObject] = [*disabled, *(system if not running else [])]
     return Hypothesis(
         subject=f"{controller.name} chains from {jumps[0][0].chain}",
         title=f"Chains of {controller.name} are still called, but it does not run: they enforce an old policy.",
@@ -96,7 +102,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="policy",
     title="Rules of a policy controller that no longer runs stay in force.",
-    inputs=(IptablesTable, Pod, CiliumOption, Absent),
+    inputs=(IptablesTable, Pod, CiliumOption, Absent, KubeObject),
     needs=(IptablesTable,),
     rivals=("policy-enforced-for-completed-pod-with-reused-ip", "benign-rules-in-other-iptables-backend"),
     check=check,

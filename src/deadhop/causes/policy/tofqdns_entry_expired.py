@@ -22,14 +22,16 @@ Cilium pkg/fqdn/cache.go; --tofqdns-min-ttl, --tofqdns-idle-connection-grace-per
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 from deadhop.evidence.fields import rfc3339
 from deadhop.hops.fqdn_world import FqdnWorld, Taught, walk
-from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.finding import Check
+from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.kube import CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy
-from deadhop.model.observed.policy import Flow, FqdnCacheEntry, FqdnSelector
+from deadhop.model.observed.policy import Flow, FqdnCacheEntry, FqdnCacheListing, FqdnSelector
+from deadhop.model.record import Record
+from deadhop.snapshot.clock import within_year
 from deadhop.snapshot.fqdn_policy import Selector, selectors
 from deadhop.snapshot.learned import Learned, learned, world_denials
 
@@ -40,6 +42,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     chosen = selectors(
         view.of(FqdnSelector), (*view.of(CiliumNetworkPolicy), *view.of(CiliumClusterwideNetworkPolicy))
     )
+    yield from _vanished(view, chosen)
     facts = learned(view.of(FqdnCacheEntry), view.of(Flow))
     for flow in world_denials(view.of(Flow)):
         for fact in facts:
@@ -55,6 +58,44 @@ def check(view: View) -> Iterator[Hypothesis]:
                 return
 
 
+def _vanished(view: View, chosen: list[Selector]) -> Iterator[Hypothesis]:
+    """An entry that one listing of the cache holds and a later one lacks, and dials to its address that fail."""
+    listings = [k for k in view.of(FqdnCacheListing) if k.complete]
+    for k, listing in enumerate(listings):
+        later = [
+            x for x in listings[k + 1 :] if x.source.file == listing.source.file or x.where == listing.where
+        ]
+        for entry in _rows(view, listing):
+            without = next((x for x in later if not any(e.fqdn == entry.fqdn for e in _rows(view, x))), None)
+            if without is None:
+                continue
+            failed: list[Record] = [
+                *view.where(DialFailure, lambda d, e=entry: d.error == "timeout" and d.ip in e.ips),  # type: ignore[misc]
+                *view.where(HttpExchange, lambda x, e=entry: x.error == "timeout" and x.dialled in e.ips),  # type: ignore[misc]
+                *(f for f in view.of(Flow) if f.denied and f.dst.ip in entry.ips),
+            ]
+            covering = [s.record for s in chosen if s.matches(entry.fqdn)]
+            yield Hypothesis(
+                subject=f"{entry.fqdn} at {', '.join(entry.ips)}",
+                title=f"The mapping {entry.fqdn} -> {', '.join(entry.ips)} has left the cache, and the client still dials the address.",
+                checks=(
+                    Check(text=f"the cache held {entry.fqdn}", holds=True, weight=0.9, required=True, records=(entry,)),
+                    Check(text="a later listing lacks it", holds=True, weight=1.1, required=True, records=(without,)),
+                    shown("connections to its address fail", failed, weight=1.2, required=True, decide="hubble observe --verdict DROPPED --to-ip ADDRESS"),
+                    shown(f"a selector covers {entry.fqdn}", covering, weight=0.5, decide="cilium-dbg fqdn names"),
+                ),
+                explains=("fresh lookups restore access; clients that do not resolve again fail",),
+                prior=-1.3,
+            )  # fmt: skip
+            return
+
+
+def _rows(view: View, listing: FqdnCacheListing) -> list[FqdnCacheEntry]:
+    """The entries that stand within a listing."""
+    place = listing.source
+    return [e for e in view.of(FqdnCacheEntry) if e.source.file == place.file and place.line <= e.source.line <= (place.end or place.line)]  # fmt: skip
+
+
 def _ended(expires: str, answered: float | None, ttl: int | None, denied: float | None) -> bool | None:
     """Whether the entry had ended before the denial. Log times without a year are compared within one year."""
     if denied is None:
@@ -63,9 +104,8 @@ def _ended(expires: str, answered: float | None, ttl: int | None, denied: float 
         end = rfc3339(expires)
         if end is None:
             return None
-        if denied < 366 * 86400 <= end:
-            when = datetime.fromtimestamp(end, UTC)
-            end = when.replace(year=1970).timestamp() if not (when.month == 2 and when.day == 29) else None
+        if within_year(denied) == denied:
+            end = within_year(end)
         return end < denied if end is not None else None
     if answered is not None and ttl is not None:
         return answered + ttl < denied
@@ -104,8 +144,17 @@ CAUSE = Cause(
     slug=SLUG,
     family="policy",
     title="The learned mapping aged out while the client went on using the old address.",
-    inputs=(Flow, FqdnCacheEntry, FqdnSelector, CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy),
-    needs=(Flow,),
+    inputs=(
+        Flow,
+        FqdnCacheEntry,
+        FqdnCacheListing,
+        FqdnSelector,
+        CiliumNetworkPolicy,
+        CiliumClusterwideNetworkPolicy,
+        DialFailure,
+        HttpExchange,
+    ),
+    needs=(Flow, FqdnCacheEntry),
     rivals=("fqdn-max-ips-per-hostname-exceeded", "fqdn-ip-from-client-cache-not-observed"),
     check=check,
 )

@@ -36,7 +36,8 @@ def check(view: View) -> Iterator[Hypothesis]:
     flows = [
         f
         for f in view.of(Flow)
-        if f.denied and REASON in (f.drop_reason.replace("_", " ") + " " + f.event).lower()
+        if f.denied
+        and (f.drop_reason == "137" or REASON in (f.drop_reason.replace("_", " ") + " " + f.event).lower())
     ]
     counted = [c for c in view.of(Counter) if c.value > 0 and any(REASON in v.lower() for _k, v in c.labels)]
     if not (events or flows or counted):

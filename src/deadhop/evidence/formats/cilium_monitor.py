@@ -6,7 +6,7 @@ import re
 
 from deadhop.evidence.fields import host_port
 from deadhop.evidence.format import Context, LineFormat, Lines
-from deadhop.model.observed.policy import CiliumEvent, CiliumIdentity
+from deadhop.model.observed.policy import CiliumEvent, CiliumIdentity, Flow, FlowEnd
 from deadhop.model.record import Record
 
 _DROP = re.compile(
@@ -30,19 +30,29 @@ _FRAME = re.compile(
 _VERDICTS = {"deny": "DROPPED", "allow": "FORWARDED", "redirect": "REDIRECTED", "audit": "AUDIT"}
 _LIST = re.compile(r"^\s*(?P<id>\d{1,10})\s{2,}(?P<label>(?:k8s|cidr|reserved|fqdn|any|container):\S*)\s*$")
 _MORE = re.compile(r"^\s{4,}(?P<label>(?:k8s|cidr|reserved|fqdn|any|container):\S*)\s*$")
+_MAPS = re.compile(r"^\s*(?P<ip>[0-9a-fA-F.:]+)(?P<len>/\d+)? maps to identity (?:identity=)?(?P<id>\d+)")
 _IPCACHE = re.compile(r"^\s*(?P<prefix>[0-9a-fA-F.:]+/\d+)\s+identity=(?P<id>\d+)")
 
 
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     line = lines.text[i]
     if match := _JUDGED.search(line):
-        return i + 1, [_verdict(lines, i, context, match)]
+        event = _verdict(lines, i, context, match)
+        direction = "INGRESS" if "ingress" in match["words"] else "EGRESS"
+        return i + 1, [event, _flow(event, direction)]
     if match := _DROP.match(line):
-        return i + 1, [
-            _event(lines, i, context, match["rest"], "DROPPED", match["reason"], match["ep"] or "")
+        event = _event(lines, i, context, match["rest"], "DROPPED", match["reason"], match["ep"] or "")
+        return i + 1, [event, _flow(event, "")] if "olicy denied" in match["reason"] and event.src else [
+            event
         ]
     if match := _TRACE.match(line):
         return i + 1, [_event(lines, i, context, match["rest"], "FORWARDED", "", match["point"])]
+    if match := _MAPS.match(line):
+        bits = match["len"] or ("/128" if ":" in match["ip"] else "/32")
+        identity = CiliumIdentity(
+            source=lines.source(i), where=context.where, identity=match["id"], prefix=match["ip"] + bits
+        )
+        return i + 1, [identity]
     if match := _IPCACHE.match(line):
         return i + 1, [
             CiliumIdentity(
@@ -91,6 +101,21 @@ def _verdict(lines: Lines, i: int, context: Context, match: re.Match[str]) -> Ci
     )
 
 
+def _flow(event: CiliumEvent, direction: str) -> Flow:
+    """What policy judged, as hubble would tell it: the same verdict, the ends with their identities."""
+    return Flow(
+        source=event.source,
+        where=event.where,
+        src=FlowEnd(ip=event.src, port=event.sport, identity=event.src_identity),
+        dst=FlowEnd(ip=event.dst, port=event.dport, identity=event.dst_identity),
+        event=f"policy-verdict {direction}".strip() if direction else event.reason,
+        verdict=event.verdict,
+        proto=event.proto.upper(),
+        direction=direction,
+        drop_reason=event.reason,
+    )
+
+
 def _event(
     lines: Lines, i: int, context: Context, rest: str, verdict: str, reason: str, endpoint: str
 ) -> CiliumEvent:
@@ -127,7 +152,7 @@ def _event(
 FORMAT = LineFormat(
     "cilium-monitor",
     re.compile(
-        r"^\s*(?:xx drop \(|.{0,40}[Pp]olicy verdict log: flow|(?:->|<-) .*identity |\d+\s{2,}(?:k8s|cidr|reserved|fqdn):|[0-9a-fA-F.:]+/\d+\s+identity=)"
+        r"^\s*(?:xx drop \(|.{0,40}[Pp]olicy verdict log: flow|(?:->|<-) .*identity |\d+\s{2,}(?:k8s|cidr|reserved|fqdn):|[0-9a-fA-F.:]+/\d+\s+identity=|[0-9a-fA-F.:/]+ maps to identity )"
     ),
     _read,
     priority=18,

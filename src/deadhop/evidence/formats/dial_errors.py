@@ -25,6 +25,13 @@ _LIBC = re.compile(
     r"(?P<what>Name does not resolve|Temporary failure in name resolution|Name or service not known|nodename nor servname|getaddrinfo (?:ENOTFOUND|EAI_AGAIN)|UnknownHostException|bad address|Could not resolve host|No such host is known|unknown host)(?:[: ]+['\"]?(?P<name>[A-Za-z0-9][\w.-]*\.[\w.-]+|[a-z0-9][\w-]*))?",
     re.I,
 )
+_NXDOMAIN = re.compile(
+    r"(?:resolv\w*|lookup|lookup of|looking up|DNS\b.{0,20})\W+(?:host(?:name)?|name|address(?: of| for)?|peer|node)?\W*(?:\w+@)?(?P<name>[A-Za-z0-9][\w-]*(?:\.[\w-]+)+)\W.{0,40}?\b(?P<what>nxdomain|NXDOMAIN|not found|host not found|timed? ?out|timeout|servfail|SERVFAIL)\b"
+)
+_UNRESOLVED = re.compile(
+    r"(?:could ?n[o']t|could not|cannot|can't|unable to|failed to) (?:resolve|look ?up)\s+(?:(?:the )?(?:host ?name|host|server|broker|address|name|node|peer|domain|endpoint)s?(?: of| for)?\s*:?\s*)?[\"'(]?(?P<name>[A-Za-z0-9][\w-]*(?:\.[\w-]+)+)",
+    re.I,
+)
 _JAVA = re.compile(
     r"(?P<what>Connection refused|Connection timed out|connect timed out|No route to host|Connection reset|Network is unreachable|ECONNREFUSED|ETIMEDOUT|EHOSTUNREACH|ECONNRESET)(?:.*?(?P<to>\d{1,3}(?:\.\d{1,3}){3}:\d+))?",
     re.I,
@@ -42,6 +49,7 @@ _CERT = re.compile(
 _HOST_NAME = re.compile(r"host(?: ?name)? [\"'](?P<name>[\w.-]+)[\"']", re.I)
 _URL = re.compile(r"https?://(?P<host>\[[^\]]+\]|[\w.-]+)(?::(?P<port>\d+))?")
 _CLASS = (
+    ("nxdomain", "no-such-host"), ("not found", "no-such-host"), ("servfail", "lookup-failed"),
     ("no such host", "no-such-host"), ("enotfound", "no-such-host"), ("does not resolve", "no-such-host"), ("not known", "no-such-host"), ("unknown host", "no-such-host"), ("unknownhost", "no-such-host"),
     ("bad address", "no-such-host"), ("could not resolve", "no-such-host"), ("no such host is known", "no-such-host"), ("nodename", "no-such-host"),
     ("temporary failure", "lookup-timeout"), ("eai_again", "lookup-timeout"), ("misbehaving", "lookup-failed"), ("unmarshal", "lookup-parse"),
@@ -146,6 +154,12 @@ def _failure(line: str) -> Parts | None:
     if match := _CERT.search(line):
         url = _URL.search(line)
         return url[0] if url else "", url["host"] if url else "", "", None, "tcp", "certificate", ""
+    if (match := _UNRESOLVED.search(line)) and _logged(line):
+        name = match["name"]
+        return name, name, "", None, "udp", "lookup-timeout" if "timed out" in line else "no-such-host", ""
+    if (match := _NXDOMAIN.search(line)) and _logged(line):
+        name = match["name"]
+        return name, name, "", None, "udp", _lookup_class(match["what"]), ""
     if (match := _LIBC.search(line)) and _logged(line):
         quoted = _HOST_NAME.search(line)
         name = match["name"] or (quoted["name"] if quoted else "")

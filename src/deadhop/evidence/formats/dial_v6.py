@@ -10,7 +10,7 @@ from deadhop.model.observed.http import DialFailure
 from deadhop.model.record import Record
 
 _V6 = re.compile(
-    r"(?<![\w:.])(?P<ip>[0-9a-fA-F]{1,4}:[0-9a-fA-F:]*:[0-9a-fA-F:]*)(?:\]?:| port |[|] ?:| )?(?P<port>\d{1,5})?"
+    r"(?:(?<![\w:.])|(?<=ipv6:))(?P<ip>[0-9a-fA-F]{1,4}:[0-9a-fA-F:]*:[0-9a-fA-F:]*)(?:\]?:| port |[|] ?:| )?(?P<port>\d{1,5})?"
 )
 _VERB = re.compile(
     r"connect|dial|[Tt]rying|initiat|^\s*(?:[$#] )?(?:nc|ncat|curl|telnet|ping6?|wget)\s|Exception|://", re.I
@@ -22,11 +22,13 @@ _WHAT = re.compile(
 _HOST = re.compile(
     r"(?<![\w.@/-])(?P<host>[a-z][\w-]*(?:\.[\w-]+)*\.[a-z]{2,})(?::(?P<port>\d+))?(?=[ |(/\]:,]|$)"
 )
-_START = re.compile(r"(?<![\w:.])[0-9a-fA-F]{1,4}:[0-9a-fA-F:]*:[0-9a-fA-F:]*")
+#: Brackets as gRPC's target names escape them.
+_BRACKET = re.compile(r"%5[BD]")
+_START = re.compile(r"(?:(?<![\w:.])|(?<=%5B))[0-9a-fA-F]{1,4}:[0-9a-fA-F:]*:[0-9a-fA-F:]*")
 
 
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
-    line = lines.text[i]
+    line = _BRACKET.sub(lambda m: "[" if m[0].endswith("B") else "]", lines.text[i])
     if len(line) > 2000 or not _VERB.search(line):
         return i, []
     what = _WHAT.search(line)

@@ -62,11 +62,27 @@ def question(argv: tuple[str, ...] | list[str]) -> tuple[str, str, str, str]:
     return fqdn(name), qtype or "A", server, transport
 
 
+_RCODES = frozenset({"NOERROR", "NXDOMAIN", "SERVFAIL", "REFUSED", "FORMERR", "NOTIMP"})
+_CALLS = re.compile(r"\b(?:dig|kdig)\s+([^;|&'\")]*)")
+
+
+def _several(lines: Lines, i: int, command: CommandRun | None) -> tuple[str, ...]:
+    """The arguments of the dig whose answer begins here, where one command line runs several; empty otherwise."""
+    calls = _CALLS.findall(command.line) if command is not None and command.source.file == lines.file else []
+    if len(calls) < 2 or command is None or any("$" in c for c in calls):
+        return ()
+    before = lines.text[max(0, command.source.line - lines.first + 1) : i]
+    at = sum(1 for line in before if _HEADER.search(line))
+    return tuple(calls[at].split()) if at < len(calls) else ()
+
+
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     text = lines.text
     start = i
     command = context.command
     asked = command.argv if isinstance(command, CommandRun) and context.ran("dig", "kdig", "drill") else ()
+    if several := _several(lines, i, command):
+        asked = several
     name, qtype, server, transport = question(asked) if asked else ("", "", "", "")
     status = ""
     size: int | None = None
@@ -90,6 +106,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
                 question(match["args"].split()) if match["args"] else (name, qtype, server, transport)
             )
         elif match := _HEADER.search(line):
+            if seen and status in _RCODES:
+                break  # the next answer, of output that grep cut down
             status = match["status"]
         elif match := _FLAGS.search(line):
             flags = tuple(match["flags"].split())

@@ -13,16 +13,23 @@ from deadhop.model.record import Record
 _NAME = re.compile(r"^[\w-]+(?:\.[\w-]+)+\.$")
 
 
+#: One dig within a loop: ``for i in …; do dig +short NAME; done``.
+_LOOPED = re.compile(r"\b(?:do|then|while|;)\s+((?:k?dig)\s[^;|&]*\+short[^;|&]*)")
+
+
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     command = context.command
     if command is None or command.source.line < lines.first + i - 1:
         return i, []
-    short = context.ran("dig", "kdig") and "+short" in command.argv
+    argv = command.argv
+    if not context.ran("dig", "kdig") and (looped := _LOOPED.findall(command.line)):
+        argv = tuple(looped[0].split()) if len(looped) == 1 and "$" not in looped[0] else argv
+    short = "+short" in argv
     if not short and not (
         context.ran("getent") and len(command.argv) > 2 and command.argv[1].startswith(("hosts", "ahosts"))
     ):
         return i, []
-    name, qtype, server, transport = question(command.argv) if short else (fqdn(command.argv[2]), "", "", "")
+    name, qtype, server, transport = question(argv) if short else (fqdn(command.argv[2]), "", "", "")
     start, answers = i, []
     while i < len(lines.text) and (words := lines.text[i].split()):
         value = words[0]

@@ -27,7 +27,7 @@ _START = re.compile(
 )
 _QUERY = re.compile(r"^DNS Query (?P<name>\S+) (?P<types>\S+)$")
 _ANSWER = re.compile(
-    r"^DNS Answer (?P<told>.*?)\s*TTL: (?P<ttl>\d+) \((?P<source>\w+) (?P<name>\S+) (?P<types>\S+)\)$"
+    r"^DNS Answer (?P<told>.*?)\s*(?:TTL: (?P<ttl>\d+) )?\((?P<source>\w+) (?P<name>\S+) (?P<types>\S+)\)$"
 )
 _RCODE = re.compile(r"RCode: (?P<text>[A-Z][\w -]*)")
 _QUOTED = re.compile(r"(?P<cname>CNAMEs: )?\"(?P<list>[^\"]*)\"")
@@ -78,7 +78,7 @@ def _dns(summary: str) -> DnsFlow | None:
         rcode=_RCODES.get(rcode["text"].strip(), "OTHER") if rcode else "NOERROR",
         ips=ips,
         cnames=cnames,
-        ttl=int(match["ttl"]),
+        ttl=integer(match["ttl"]),
         source=match["source"].lower(),
     )
 

@@ -25,7 +25,7 @@ from deadhop.model.observed.kube import (
     ServicePort,
     mapping,
 )
-from deadhop.model.observed.policy import CiliumOption
+from deadhop.model.observed.policy import CiliumIdentity, CiliumOption
 from deadhop.model.record import Problem, Record
 
 #: Fields that give away the kind of a piece without ``kind``: all must be there.
@@ -68,7 +68,8 @@ def _match(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
     if isinstance(value.get("kind"), str) and (
-        value.keys() & {"apiVersion", "metadata", "spec", "items", "subsets", "data", "endpoints"}
+        value.keys()
+        & {"apiVersion", "metadata", "spec", "items", "subsets", "data", "endpoints", "security-labels"}
     ):
         return True
     return bool(_guess(value))
@@ -175,6 +176,9 @@ def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
         "raw": value,
     }
     build = _BUILDERS.get(kind)
+    if kind == "CiliumIdentity":
+        yield from _identity(common, value)
+        return
     if kind == "Event":
         yield _event(value, locate)
         return
@@ -198,16 +202,29 @@ def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
 def _pod(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
     spec, status = mapping(value, "spec"), mapping(value, "status")
     statuses = _list(status.get("containerStatuses"))
-    ready = (sum(1 for s in statuses if s.get("ready")), len(statuses)) if statuses else None
+    ready = (
+        (sum(1 for s in statuses if s.get("ready")), len(statuses))
+        if any("ready" in s for s in statuses)
+        else None
+    )
     return Pod(
         **common,
         ip=text(status.get("podIP")),
         node=text(spec.get("nodeName")),
         ready=ready,
         phase=text(status.get("phase")),
-        host_network=bool(spec.get("hostNetwork")) if "containers" in spec or "hostNetwork" in spec else None,
+        host_network=_on_host(spec, status),
         uid=text(mapping(value, "metadata").get("uid")),
     )
+
+
+def _on_host(spec: dict[str, Any], status: dict[str, Any]) -> bool | None:
+    """Whether a pod uses the host's network: its spec says so, or its address is that of its host."""
+    if "hostNetwork" in spec:
+        return bool(spec["hostNetwork"])
+    if status.get("podIP") and status.get("hostIP"):
+        return bool(status["podIP"] == status["hostIP"])
+    return False if "containers" in spec else None
 
 
 def _service(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
@@ -266,6 +283,16 @@ def _endpoints(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
 
 
 _BUILDERS = {"Pod": _pod, "Service": _service, "Endpoints": _endpoints, "EndpointSlice": _endpoints}
+
+
+def _identity(common: dict[str, Any], value: dict[str, Any]) -> Iterator[Record]:
+    """An object of cilium.io: the identity's number is its name, its labels carry their source."""
+    labels = mapping(value, "security-labels") or mapping(value, "spec", "security-labels")
+    shown = tuple(f"{k}={v}" if v not in (None, "") else str(k) for k, v in labels.items())
+    prefix = next(
+        (label.partition(":")[2].partition("=")[0] for label in shown if label.startswith("cidr:")), ""
+    )
+    yield CiliumIdentity(source=common["source"], where=common["where"], identity=common["name"], labels=shown, prefix=prefix)  # fmt: skip
 
 
 def _event(value: dict[str, Any], locate: Locate) -> Event:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 from deadhop.evidence import prompt
+from deadhop.evidence.asked import operands, option
 from deadhop.evidence.fields import integer, is_ip
 from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.evidence.formats.probes import probe_failure
+from deadhop.evidence.kinds import KIND_OF, kind_of
 from deadhop.model.observed.kube import (
     Absent,
     Endpoints,
@@ -26,10 +28,10 @@ _HEADER = re.compile(
     r"^\s*(?:NAMESPACE\s+)?(?:NAME|LAST SEEN|ENDPOINT)\s{2,}\S|^\s*NAME\s+(?:READY|TYPE|STATUS|ENDPOINTS|HOSTS|CLASS|DATA)\b|^\s*NAMESPACE\s+(?:NAME|LAST SEEN)\b|^\s*NAME\s+(?:IP|NODE|CLUSTER-IP|PORT\(S\)|AGE|RESTARTS)\b"
 )
 _POD_ROW = re.compile(
-    r"^\s*(?:(?P<ns>[a-z0-9-]+)\s+)?(?P<name>[a-z0-9][a-z0-9.-]+)\s+(?P<ready>\d+/\d+)\s+(?P<status>[A-Z][\w:.]+)\s+(?P<restarts>\d+(?: \([^)]*\))?)\s+(?P<age>\w+)(?:\s+(?P<ip>[0-9a-f.:]+|<none>)\s+(?P<node>\S+))?"
+    r"^\s*(?:(?P<ns>[a-z0-9-]+)\s+)?(?:pods?/)?(?P<name>[a-z0-9][a-z0-9.-]+)\s+(?P<ready>\d+/\d+)\s+(?P<status>[A-Z][\w:.]+)\s+(?P<restarts>\d+(?: \([^)]*\))?)\s+(?P<age>\w+)(?:\s+(?P<ip>[0-9a-f.:]+|<none>)\s+(?P<node>\S+))?"
 )
 _SERVICE_ROW = re.compile(
-    r"^\s*(?:(?P<ns>[a-z0-9-]+)\s+)?(?P<name>[a-z0-9][a-z0-9.-]+)\s+(?P<type>ClusterIP|NodePort|LoadBalancer|ExternalName)\s+(?P<ip>\S+)\s+(?P<ext>\S+)\s+(?P<ports>\d\S+)(?:\s+(?P<age>\w+)|\s*$)"
+    r"^\s*(?:(?P<ns>[a-z0-9-]+)\s+)?(?:services?/)?(?P<name>[a-z0-9][a-z0-9.-]+)\s+(?P<type>ClusterIP|NodePort|LoadBalancer|ExternalName)\s+(?P<ip>\S+)\s+(?P<ext>\S+)\s+(?P<ports>\d\S+)(?:\s+(?P<age>\w+)|\s*$)"
 )
 _PREFIX = re.compile(
     r"^(\s*(?:[a-z0-9-]+\s+)?)()((?:service|pod|endpoints|endpointslice)(?:\.[a-z0-9.]+)?/)(?=[a-z0-9])"
@@ -58,21 +60,6 @@ def _cells(columns: list[tuple[str, int]], line: str) -> dict[str, str]:
     return cells
 
 
-#: What kubectl calls the kinds that causes ask for (short names of core/v1, apps/v1, networking.k8s.io, cilium.io, istio.io).
-_KINDS = {
-    "Namespace": "ns namespace namespaces", "Node": "no node nodes", "ConfigMap": "cm configmap configmaps",
-    "NetworkPolicy": "netpol networkpolicy networkpolicies", "Ingress": "ing ingress ingresses",
-    "CiliumNetworkPolicy": "cnp ciliumnetworkpolicy ciliumnetworkpolicies", "Pod": "po pod pods", "Service": "svc service services",
-    "CiliumClusterwideNetworkPolicy": "ccnp ciliumclusterwidenetworkpolicies", "Deployment": "deploy deployment deployments",
-    "DaemonSet": "ds daemonset daemonsets", "StatefulSet": "sts statefulset statefulsets", "Secret": "secret secrets",
-    "VirtualService": "vs virtualservice virtualservices", "DestinationRule": "dr destinationrule destinationrules",
-    "PeerAuthentication": "pa peerauthentication peerauthentications", "ServiceEntry": "se serviceentry serviceentries",
-    "AuthorizationPolicy": "ap authorizationpolicy authorizationpolicies", "Endpoints": "ep endpoints",
-    "EndpointSlice": "endpointslice endpointslices", "HTTPRoute": "httproute httproutes", "GRPCRoute": "grpcroute grpcroutes",
-    "Gateway": "gw gateway gateways gtw", "ReplicaSet": "rs replicaset replicasets", "Sidecar": "sidecar sidecars",
-    "CiliumLocalRedirectPolicy": "clrp ciliumlocalredirectpolicy ciliumlocalredirectpolicies",
-}  # fmt: skip
-_KIND_OF = {word: kind for kind, words in _KINDS.items() for word in words.split()}
 #: Kinds whose printer columns no other kind has (additionalPrinterColumns of the Istio CRDs, printers of networking/v1).
 _BY_COLUMNS = {
     frozenset({"NAME", "MODE"}): "PeerAuthentication",
@@ -91,16 +78,14 @@ _NOT_FOUND = re.compile(
 def asked_kind(context: Context) -> str:
     """The kind that ``kubectl get KIND`` asked for; empty where the command is not shown."""
     argv = context.command.argv if context.command else ()
-    if "get" not in argv:
-        return ""
-    word = next((w for w in argv[argv.index("get") + 1 :] if not w.startswith("-")), "")
-    return _KIND_OF.get(word.partition("/")[0].partition(".")[0].lower(), "")
+    words = operands(argv, "get")
+    return kind_of(words[0]) if words else ""
 
 
 def _absent(lines: Lines, i: int, context: Context) -> list[Record]:
     line = lines.text[i].strip()
     if match := _NOT_FOUND.match(line):
-        kind = _KIND_OF.get(match["kind"], match["kind"].capitalize())
+        kind = KIND_OF.get(match["kind"], match["kind"].capitalize())
         return [Absent(source=lines.source(i), where=context.where, kind=kind, name=match["name"], namespace=asked_namespace(context))]  # fmt: skip
     kind = asked_kind(context)
     if kind and (match := _NOTHING.match(line)):
@@ -115,11 +100,7 @@ def _labels(cells: dict[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def asked_namespace(context: Context) -> str:
-    argv = context.command.argv if context.command else ()
-    for i, word in enumerate(argv[:-1]):
-        if word in ("-n", "--namespace"):
-            return argv[i + 1]
-    return next((w.partition("=")[2] for w in argv if w.startswith("--namespace=")), "")
+    return option(context.command.argv, "-n", "--namespace") if context.command else ""
 
 
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
@@ -170,7 +151,7 @@ def _row(
         return Pod(
             source=source, kind="Pod", name=match["name"], namespace=(match["ns"] or "") if spaced and match["ns"] else namespace,
             ip=ip if is_ip(ip) else "", node=(match["node"] or shown_cells.get("NODE", "")).replace("<none>", ""), ready=(int(ready), int(total)), phase=match["status"],
-            labels=labels,
+            labels=labels, raw={"cells": {"RESTARTS": match["restarts"], "AGE": match["age"]}},
         )  # fmt: skip
     if match := _SERVICE_ROW.match(line):
         ports = []
@@ -222,7 +203,7 @@ def _row(
                 source=source, kind="Secret", name=cells["NAME"], namespace=cells.get("NAMESPACE", namespace)
             )
         shown, _, name = cells["NAME"].rpartition("/")
-        kind = "Node" if "ROLES" in names else _KIND_OF.get(shown.partition(".")[0], asked or "Resource")
+        kind = "Node" if "ROLES" in names else KIND_OF.get(shown.partition(".")[0], asked or "Resource")
         if kind == "Resource":
             kind = _BY_COLUMNS.get(frozenset(names - {"NAMESPACE", "AGE", "LABELS"}), kind)
         if kind == "Resource" and any(k == "kubernetes.io/metadata.name" for k, _v in labels):

@@ -14,6 +14,8 @@ _CILIUM = frozenset(
     fromGroups""".split()
 )
 _PLAIN = frozenset({"to", "from", "ports"})
+#: What may stand beside the rules where the selector of the policy was left out.
+_SPEC = frozenset("egress ingress policyTypes egressDeny ingressDeny description enableDefaultDeny".split())
 
 
 def _items(value: Any) -> list[dict[str, Any]]:
@@ -34,11 +36,11 @@ def _directions(value: Any) -> dict[str, list[dict[str, Any]]]:
         items = _items(value)
         incoming = any(str(k).startswith("from") for v in items for k in v)
         return {"ingress" if incoming else "egress": items} if items else {}
-    if (
-        not isinstance(value, dict)
-        or "kind" in value
-        or not value.keys() <= {"egress", "ingress", "policyTypes", "egressDeny", "ingressDeny"}
-    ):
+    if not isinstance(value, dict) or "kind" in value:
+        return {}
+    if isinstance(value.get("spec"), dict) and value.keys() <= {"spec", "apiVersion", "metadata", "status"}:
+        value = value["spec"]
+    if not value.keys() <= _SPEC:
         return {}
     return {k: items for k in ("egress", "ingress") if (items := _items(value.get(k)))}
 
@@ -49,14 +51,19 @@ def _match(value: Any) -> bool:
 
 def _read(value: Any, locate: Locate, context: Context) -> Iterable[Record]:
     found = _directions(value)
+    meta = value.get("metadata") if isinstance(value, dict) else None
+    meta = meta if isinstance(meta, dict) else {}
+    name, namespace = str(meta.get("name") or ""), str(meta.get("namespace") or "")
     cilium = any(k in _CILIUM for items in found.values() for v in items for k in v)
     if cilium:
         raw: dict[str, Any] = {"kind": "CiliumNetworkPolicy", "spec": {"endpointSelector": {}, **found}}
-        yield CiliumNetworkPolicy(source=locate(), where=context.where, kind="CiliumNetworkPolicy", raw=raw)
+        yield CiliumNetworkPolicy(source=locate(), where=context.where, kind="CiliumNetworkPolicy", name=name, namespace=namespace, raw=raw)  # fmt: skip
         return
     types = [k.capitalize() for k in found]
     raw = {"kind": "NetworkPolicy", "spec": {"podSelector": {}, "policyTypes": types, **found}}
-    yield NetworkPolicy(source=locate(), where=context.where, kind="NetworkPolicy", raw=raw)
+    yield NetworkPolicy(
+        source=locate(), where=context.where, kind="NetworkPolicy", name=name, namespace=namespace, raw=raw
+    )
 
 
 FORMAT = ValueFormat("policy-piece", _match, _read, priority=30)

@@ -1,4 +1,4 @@
-"""tshark: the summary line of each packet, chosen fields (``-T fields -e …``), and the lines that grep leaves of ``-V``."""
+"""tshark: the summary line of each packet, and the lines that grep leaves of ``-V``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import msgspec
 
 from deadhop.evidence.fields import fqdn, integer, is_ip
 from deadhop.evidence.format import Context, LineFormat, Lines
-from deadhop.model.observed.message import Message
 from deadhop.model.observed.packets import CapturedPacket, DnsSummary, Icmp, QuotedPacket
 from deadhop.model.record import Record
 
@@ -136,52 +135,7 @@ def _read_detail(lines: Lines, i: int, context: Context) -> tuple[int, list[Reco
     ]  # fmt: skip
 
 
-#: Fields of ``-T fields``: Wireshark's filter names and what they are here.
-_SRC, _DST = ("ip.src", "ipv6.src"), ("ip.dst", "ipv6.dst")
-_SNI, _ALERT = (
-    ("tls.handshake.extensions_server_name", "ssl.handshake.extensions_server_name"),
-    ("tls.alert_message.desc", "ssl.alert_message.desc", "tls.alert_message"),
-)
-
-
-def _read_fields(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
-    argv = context.command.argv if context.command and context.ran("tshark") else ()
-    if "fields" not in argv:
-        return i, []
-    names = [argv[k + 1] for k, w in enumerate(argv[:-1]) if w == "-e"]
-    cells = lines.text[i].split("\t")
-    if len(names) < 2 or len(cells) < 2 or len(cells) > len(names):
-        return i, []
-    values = dict(zip(names, [c.strip() for c in cells], strict=False))
-
-    def said(*keys: str) -> str:
-        return next((values[k] for k in keys if values.get(k)), "")
-
-    source, src, dst = lines.source(i), said(*_SRC), said(*_DST)
-    if not (is_ip(src) and is_ip(dst)):
-        return i, []
-    size = integer(said("ip.len", "frame.len"))
-    records: list[Record] = [
-        CapturedPacket(
-            source=source, where=context.where, src=src, dst=dst, length=size, sport=integer(said("tcp.srcport", "udp.srcport")),
-            dport=integer(said("tcp.dstport", "udp.dstport")), ttl=integer(said("ip.ttl")), mss=integer(said("tcp.options.mss_val")),
-            proto="tcp" if any(n.startswith(("tcp.", "tls.", "ssl.", "http")) for n in names) else "",
-        )
-    ]  # fmt: skip
-    told = (("sni", "tls-hello", said(*_SNI)), ("code", "tls-alert", said(*_ALERT)))
-    records += [
-        Message(
-            source=source, where=context.where, emitter="tls", kind=kind, fields=((field, value), ("src", src), ("dst", dst)),
-            text=lines.text[i].strip(),
-        )
-        for field, kind, value in told
-        if value
-    ]  # fmt: skip
-    return i + 1, records
-
-
 FORMATS = (
     LineFormat("tshark", re.compile(r"^\s*(?:\d+\s+)?[\d:. -]*\d\.\d{3,9}\s+\S+\s+(?:→|->)\s"), _read, priority=20),
     LineFormat("tshark-detail", re.compile(r"^\s+(?:Total Length|Flags|Protocol|Source Port|MTU)|^\s*MTU(?: of next hop)?: \d|^\s+[01. ]+= Flags"), _read_detail, priority=12),
-    LineFormat("tshark-fields", re.compile(r"^[^\t]*\t"), _read_fields, priority=12),
 )  # fmt: skip

@@ -7,9 +7,10 @@ import re
 import msgspec
 
 from deadhop.hops.dns import plugins
-from deadhop.hops.dns.corefile import Corefile, Directive, ServerBlock
+from deadhop.hops.dns.corefile import Corefile, Directive, ServerBlock, Zone
 from deadhop.hops.dns.kubernetes import kubernetes
 from deadhop.hops.dns.plugins import Client, Served, World
+from deadhop.hops.dns.zonefile import file
 from deadhop.model.dns import RR
 
 PLUGIN_ORDER = (
@@ -25,8 +26,10 @@ _PASSES = frozenset(
     "prometheus errors log dnstap loadbalance tsig header dnssec transfer loop on sign minimal cache".split()
 )
 _UNKNOWN_DATA = frozenset(
-    "route53 azure clouddns k8s_external file auto secondary etcd grpc erratic whoami".split()
+    "route53 azure clouddns k8s_external auto secondary etcd grpc erratic whoami".split()
 )
+CHAIN = 8
+"""Aliases that are followed out of a zone file."""
 MAX_STEPS = 200
 """Plugins that one question passes; a Corefile with more (rewrites that go on) is not followed further."""
 
@@ -63,7 +66,24 @@ def serve(
         return Served(rcode="REFUSED", by="server", passed=("no server block holds the name",))
     block, zone = found
     served = _walk(chain(block), block, world, asked, qtype, client or Client(), ())
-    return msgspec.structs.replace(served, zone=served.zone or zone)
+    served = msgspec.structs.replace(served, zone=served.zone or zone)
+    return _out_of_zone(corefile, world, served, qtype, client, port)
+
+
+def _out_of_zone(
+    corefile: Corefile, world: World, served: Served, qtype: str, client: Client | None, port: int
+) -> Served:
+    """A zone file's CNAME that leads out of its zone is looked up through the server itself (``file/lookup.go``)."""
+    last = served.answers[-1] if served.by == "file" and served.answers else None
+    if last is None or last.type != "CNAME" or qtype in ("CNAME", "ANY"):
+        return served
+    target = _dotted(last.data)
+    if Zone(served.zone).holds(target) or len(served.answers) > CHAIN:
+        return served
+    behind = serve(corefile, world, target, qtype, client, port)
+    if behind.unknown:
+        return msgspec.structs.replace(served, unknown=f"{target} behind the alias: {behind.unknown}")
+    return msgspec.structs.replace(served, rcode=behind.rcode, answers=(*served.answers, *behind.answers))
 
 
 def _walk(
@@ -109,6 +129,8 @@ def _walk(
                 served = plugins.template(directive, block.zones, qname, qtype)
             case "forward":
                 served = plugins.forward(directive, world, qname, qtype, client.transport)
+            case "file":
+                served = file(directive, block.zones, world, qname, qtype, _root(block))
             case name if name in _UNKNOWN_DATA:
                 if plugins.held_by(qname, plugins.zones_of(directive, block.zones)):
                     served = Served(by=name, unknown=f"what the plugin {name} holds is not here")
@@ -118,6 +140,11 @@ def _walk(
             return msgspec.structs.replace(served, passed=(*passed, directive.name))
         passed = (*passed, directive.name)
     return Served(rcode="SERVFAIL", by="server", passed=(*passed, "no plugin answers"))
+
+
+def _root(block: ServerBlock) -> str:
+    """The folder of relative paths in the block (``root``)."""
+    return next((d.args[0] for d in block.all("root") if d.args), "")
 
 
 def _rewritten(directive: Directive, qname: str, qtype: str) -> tuple[str, str] | str | None:

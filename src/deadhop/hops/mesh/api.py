@@ -13,6 +13,7 @@ from deadhop.hops.mesh.listeners import Listener, choose_listener
 from deadhop.hops.mesh.mesh import Mesh, target_port
 from deadhop.hops.mesh.mtls_server import Mode, ServerMode
 from deadhop.hops.mesh.probes import ProbeFate, probe_fate
+from deadhop.hops.mesh.proxy.config import Proxies, ProxyConfig
 from deadhop.hops.mesh.routes import VirtualHost, domains_of, find_virtual_host
 from deadhop.hops.mesh.walk import walk
 from deadhop.hops.mesh.workload import Workload, captures_inbound, captures_outbound
@@ -56,6 +57,8 @@ __all__ = [
     "MeshRequest",
     "Mode",
     "ProbeFate",
+    "Proxies",
+    "ProxyConfig",
     "ServerMode",
     "VirtualHost",
     "Workload",

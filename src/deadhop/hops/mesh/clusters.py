@@ -19,6 +19,7 @@ from deadhop.hops.mesh.scope import Scope
 from deadhop.hops.mesh.virtualservice import Destination
 from deadhop.hops.mesh.workload import Workload
 from deadhop.hops.service.registry import Endpoint, MeshService, Resolution, ServicePort
+from deadhop.model.record import Source
 
 PASSTHROUGH = "PassthroughCluster"
 BLACKHOLE = "BlackHoleCluster"
@@ -38,7 +39,7 @@ class Host(msgspec.Struct, frozen=True):
 
 
 class Cluster(msgspec.Struct, frozen=True):
-    """A cluster as one client has it. ``kind`` is Envoy's discovery type."""
+    """A cluster as one client has it. ``kind`` is Envoy's discovery type; ``sources`` where its proxy shows it."""
 
     name: str
     kind: str
@@ -49,6 +50,8 @@ class Cluster(msgspec.Struct, frozen=True):
     pool: Pool = Pool()
     sans: tuple[str, ...] = ()
     decided_by: str = ""
+    sources: tuple[Source, ...] = ()
+    sni: str = ""
 
 
 def passthrough(mesh: Mesh, ip: str, port: int) -> Cluster:
@@ -133,6 +136,11 @@ def _host(mesh: Mesh, endpoint: Endpoint, number: int, tls: str, why: str) -> Ho
     return Host(endpoint.address, number, tls, why)
 
 
+def endpoint_host(mesh: Mesh, endpoint: Endpoint, number: int) -> Host:
+    """An endpoint as auto-mTLS marks it, whatever a DestinationRule says."""
+    return _host(mesh, endpoint, number, "auto", "")
+
+
 def _sans(mesh: Mesh, service: MeshService, policy: Policy) -> tuple[str, ...]:
     """The server names that an mTLS client accepts; empty where any name of the mesh's root will do."""
     if policy.tls and policy.tls.mode == "ISTIO_MUTUAL" and policy.tls.sans:
@@ -156,7 +164,7 @@ def build_cluster(
     policy = rule.effective(port.number, subset) if rule else Policy()
     original_dst = service.resolution is Resolution.PASSTHROUGH or policy.load_balancer == "PASSTHROUGH"
     by = str(rule.meta) if rule else ""
-    tls, why = _client_tls(mesh, service, port, policy, original_dst, by)
+    tls, why = client_tls(mesh, service, port, policy, original_dst, by)
     if original_dst:
         kind = Resolution.PASSTHROUGH.value
         whole = "istio" if tls == "auto" else tls
@@ -184,9 +192,10 @@ def build_cluster(
     )
 
 
-def _client_tls(
+def client_tls(
     mesh: Mesh, service: MeshService, port: ServicePort, policy: Policy, original_dst: bool, by: str
 ) -> tuple[str, str]:
+    """``none``, ``istio``, ``user``, or ``auto`` for each endpoint by its label; and why."""
     if policy.tls is not None:
         match policy.tls.mode:
             case "ISTIO_MUTUAL":

@@ -33,6 +33,7 @@ class MeshConfig(msgspec.Struct, frozen=True):
     destination_rule_export: frozenset[str] = frozenset("*")
     inbound_retries: bool = True
     merge_ingress_listeners: bool = False
+    discovery_selectors: bool = False
     said: bool = False
 
 
@@ -73,6 +74,7 @@ def compile_config(
             inbound_retries=istiod_env.get("ENABLE_INBOUND_RETRY_POLICY", "true") != "false",
             merge_ingress_listeners=istiod_env.get("PILOT_ALLOW_SIDECAR_SERVICE_INBOUND_LISTENER_MERGE")
             == "true",
+            discovery_selectors=bool(list(rows(mesh.get("discoverySelectors")))),
             said=config_map is not None and not problem,
         ),
         problem,

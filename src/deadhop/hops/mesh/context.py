@@ -2,33 +2,65 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from deadhop.hops.mesh.mesh import Mesh
+from deadhop.hops.mesh.proxy.config import Proxies
 from deadhop.hops.mesh.versions import Version
 from deadhop.model.mesh import AppFact
+from deadhop.model.record import Source
 from deadhop.model.trace import Step
+
+if TYPE_CHECKING:
+    from deadhop.hops.mesh.farend import FarEnd
 
 
 class Context:
-    """The state of one walk."""
+    """The state of one walk. ``proxies`` are the configurations that proxies really run, by ``namespace/pod``.
 
-    __slots__ = ("facts", "mesh", "steps", "unknown", "version")
+    ``enter`` walks a connection through a gateway's own proxy, which sends it on to another server in turn: the walk
+    gives it, because the server's side cannot import the client's. ``depth`` counts the gateways passed.
+    """
 
-    def __init__(self, mesh: Mesh, facts: Iterable[AppFact], version: Version) -> None:
+    __slots__ = ("depth", "enter", "facts", "mesh", "proxies", "steps", "unknown", "version")
+
+    def __init__(
+        self,
+        mesh: Mesh,
+        facts: Iterable[AppFact],
+        version: Version,
+        proxies: Proxies | None = None,
+        enter: Callable[..., FarEnd | None] | None = None,
+    ) -> None:
+        self.depth = 0
+        self.enter = enter
         self.mesh = mesh
+        self.proxies: Proxies = proxies or {}
         self.version = version
         self.steps: list[Step] = []
         self.unknown: list[str] = []
         self.facts: dict[tuple[str, str], AppFact] = {(f.where, f.what): f for f in facts}
 
     def say(
-        self, decided_by: object, text: str, ok: bool | None = True, function: str = "", **detail: Any
+        self,
+        decided_by: object,
+        text: str,
+        ok: bool | None = True,
+        function: str = "",
+        sources: tuple[Source, ...] = (),
+        **detail: Any,
     ) -> None:
-        """Record who decided what."""
+        """Record who decided what, and where the evidence shows it."""
         self.steps.append(
-            Step(decided_by=str(decided_by), text=text, ok=ok, function=function, detail=detail)
+            Step(
+                decided_by=str(decided_by),
+                text=text,
+                ok=ok,
+                function=function,
+                sources=sources,
+                detail=detail,
+            )
         )
 
     def lacks(self, what: str) -> None:
@@ -44,8 +76,14 @@ class Context:
 
     def fork(self) -> Context:
         """A context for one of several possible ways, with steps of its own."""
-        twin = Context(self.mesh, (), self.version)
-        twin.facts = self.facts
+        twin = Context(self.mesh, (), self.version, self.proxies, self.enter)
+        twin.facts, twin.depth = self.facts, self.depth
+        return twin
+
+    def deeper(self) -> Context:
+        """The same walk behind one more gateway: steps and gaps go to the same lists."""
+        twin = self.fork()
+        twin.steps, twin.unknown, twin.depth = self.steps, self.unknown, self.depth + 1
         return twin
 
     def join(self, other: Context) -> None:

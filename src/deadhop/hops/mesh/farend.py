@@ -36,13 +36,14 @@ class Arrival(msgspec.Struct, frozen=True, kw_only=True):
     method: str = "GET"
     path: str = "/"
     headers: Mapping[str, str] = {}
+    sni: str = ""
 
 
 class FarEnd(msgspec.Struct, frozen=True, kw_only=True):
     """What the sender meets.
 
     ``kind``: ``response``; ``refused`` and ``dropped`` (no TCP connection); ``tls-failed`` (``cause`` says why);
-    ``closed`` before an answer (``cut``: by a reset); ``protocol-error``; ``silent``; ``greeting`` (bytes that
+    ``closed`` before an answer (``cut``: by a reset; ``after`` seconds); ``protocol-error``; ``silent``; ``greeting`` (bytes that
     are no HTTP answer).
     """
 
@@ -53,6 +54,7 @@ class FarEnd(msgspec.Struct, frozen=True, kw_only=True):
     body: str | None = None
     cause: str = ""
     cut: bool = False
+    after: float = 0.0
     log: LogLine | None = None
     mtls: bool | None = None
     server: str = ""

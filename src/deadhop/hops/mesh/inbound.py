@@ -1,7 +1,6 @@
 """The server's sidecar: the inbound filter chain for what arrives, authorization, and the way to the application.
 
-Reference: istio ``pilot/pkg/networking/core/listener_inbound.go`` (``getFilterChainMatchOptions``,
-``buildInboundListeners``), ``route.go`` (inbound retries) and ``pilot/pkg/security/authz``.
+Reference: istio ``pilot/pkg/networking/core/route.go`` (inbound retries) and ``pilot/pkg/security/authz``.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ from deadhop.hops.mesh.ambient import in_ambient, through_ztunnel
 from deadhop.hops.mesh.authz import Caller, Decision
 from deadhop.hops.mesh.context import Context
 from deadhop.hops.mesh.farend import Arrival, FarEnd, application, over, places, reach
+from deadhop.hops.mesh.front import Front, front_of_objects
 from deadhop.hops.mesh.jwt import BAD_FORM
-from deadhop.hops.mesh.mesh import Mesh, target_port
-from deadhop.hops.mesh.mtls_server import Mode
-from deadhop.hops.mesh.protocol import AUTO, Family, Protocol
+from deadhop.hops.mesh.proxy.inbound import front_of_proxy
+from deadhop.hops.mesh.proxy.rbac import judge
 from deadhop.hops.mesh.replies import (
     PEER_RESET,
     VERIFY_FAILED,
@@ -35,53 +34,10 @@ from deadhop.model.mesh import LogLine
 NO_CHAIN = LogLine(frozenset(("NR",)), "filter_chain_not_found")
 ADMITTED = LogLine(frozenset())
 GONE = ("DC", "downstream_remote_disconnect")
+INVALID_FIELD = LogLine(frozenset(("DPE",)), "http2.invalid.header.field")
+#: ``delayed_close_timeout`` of the connection manager, which istiod leaves at Envoy's default.
+DELAYED_CLOSE = 1.0
 UNREACHED = LogLine(frozenset(("UF", "URX")))
-Chain = Literal["http", "tcp", "none", "rejects"]
-
-
-class InboundPort(msgspec.Struct, frozen=True):
-    """What the sidecar takes a container port to be, and the object that says so."""
-
-    protocol: Protocol
-    decided_by: str
-    declared: bool
-
-
-def inbound_port(mesh: Mesh, pod: Workload, port: int) -> InboundPort:
-    """The protocol of a container port: a Sidecar's ingress, else the oldest Service that targets it, else sniffed."""
-    sidecar = mesh.sidecars.of(pod.namespace, pod.labels)
-    if sidecar is not None and sidecar.ingress and sidecar.meta.namespace == pod.namespace:
-        for listener in sidecar.ingress:
-            if listener.port == port:
-                return InboundPort(listener.protocol, str(sidecar.meta), True)
-        if not mesh.config.merge_ingress_listeners:
-            return InboundPort(AUTO, f"no ingress of {sidecar.meta}", False)
-    for service in mesh.by_pod.get(pod.key, ()):
-        for service_port in service.ports:
-            if target_port(service_port, pod) == port and service_port.protocol.family is not Family.UDP:
-                return InboundPort(service_port.protocol, f"{service.meta} port {service_port.number}", True)
-    return InboundPort(AUTO, "no Service targets the port (InboundPassthroughCluster)", False)
-
-
-def pick_chain(mode: Mode, family: Family, arrival: Arrival, http10: bool) -> Chain:
-    """The inbound filter chain. ``rejects``: a chain terminates the TLS but the sender has no client certificate."""
-    sniffed_http = arrival.payload in ("http/1.1", "http/2") or (arrival.payload == "http/1.0" and http10)
-    if arrival.tls == "none" and arrival.payload not in ("tls", "partial-tls"):
-        if mode is Mode.STRICT:
-            return "none"
-        if family is Family.AUTO:
-            return "http" if sniffed_http else "tcp"
-        return "http" if family is Family.HTTP else "tcp"
-    foreign = arrival.tls != "istio"
-    if mode is Mode.DISABLE:
-        return "http" if family is Family.HTTP else "tcp"
-    if foreign:
-        if mode is Mode.STRICT:
-            return "rejects"
-        return "none" if family is Family.HTTP else "tcp"
-    if family is Family.AUTO:
-        return "http" if arrival.http else "tcp"
-    return "http" if family is Family.HTTP else "tcp"
 
 
 def arrive(ctx: Context, arrival: Arrival, ip: str, port: int) -> FarEnd:
@@ -94,6 +50,11 @@ def arrive(ctx: Context, arrival: Arrival, ip: str, port: int) -> FarEnd:
         ctx.lacks(f"what listens at {ip}:{port}")
         ctx.say("network", f"{ip} is the address of no known pod", None)
     else:
+        proxy = ctx.proxies.get(pod.key)
+        if proxy is not None and proxy.router and ctx.enter is not None:
+            far = ctx.enter(ctx, proxy, arrival, pod, ip, port)
+            if far is not None:
+                return far
         captured, why = captures_inbound(pod, port)
         if captured:
             return through_sidecar(ctx, arrival, pod, ip, port)
@@ -107,51 +68,52 @@ def arrive(ctx: Context, arrival: Arrival, ip: str, port: int) -> FarEnd:
 
 def through_sidecar(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int) -> FarEnd:
     """A captured connection meets the pod's sidecar."""
-    found = inbound_port(ctx.mesh, pod, port)
-    server = ctx.mesh.peer.mode(pod.namespace, pod.labels, port)
-    family = found.protocol.family
-    ctx.say(
-        server.decided_by or "PeerAuthentication default",
-        f"mode {server.mode} on port {port} ({server.level} level)",
-        function="ComposePeerAuthentication",
-        mode=server.mode.value,
-    )
-    ctx.say(
-        found.decided_by, f"inbound port {port} is {found.protocol.name}", function="buildInboundListeners"
-    )
-    # Only listeners with a chain that terminates TLS inspect for it.
-    if arrival.tls == "none" and arrival.payload == "partial-tls" and server.mode is not Mode.DISABLE:
+    front = front_of(ctx, arrival, pod, ip, port)
+    if arrival.tls == "none" and arrival.payload == "partial-tls" and front.inspects:
         ctx.say(f"sidecar {pod.key}", "the TLS inspector waits for the rest of the hello", False)
         return FarEnd(kind="silent", mtls=False, server=pod.key)
-    chain = pick_chain(server.mode, family, arrival, pod.http10)
+    chain = front.chain
     name = f"sidecar {pod.key} virtualInbound"
     if chain == "none":
         what = "plain text" if arrival.tls == "none" and arrival.payload != "tls" else "this TLS"
         ctx.say(
             name,
-            f"no filter chain takes {what} in mode {server.mode}",
+            f"no filter chain takes {what} in {front.mode}",
             False,
             function="filter_chain_not_found",
+            sources=front.sources,
         )
         if arrival.tls != "none":
             cause = tls_cause(ctx.version, PEER_RESET)
             return FarEnd(kind="tls-failed", cause=cause, log=NO_CHAIN, server=pod.key)
         return FarEnd(kind="closed", cut=True, log=NO_CHAIN, mtls=False, server=pod.key)
     if chain == "rejects":
-        ctx.say(name, "the sender presents no client certificate", False, function="SSL handshake")
-        return FarEnd(
-            kind="closed", mtls=False, server=pod.key, log=_unfinished(ctx, family.value, pod, ip, port)
+        ctx.say(
+            name,
+            "the sender presents no client certificate",
+            False,
+            function="SSL handshake",
+            sources=front.sources,
         )
-    if arrival.tls == "istio" and server.mode is not Mode.DISABLE:
+        kind = "tcp" if front.tcp else "http"
+        return FarEnd(kind="closed", mtls=False, server=pod.key, log=_unfinished(ctx, kind, pod, ip, port))
+    if arrival.tls == "istio" and front.ends_tls:
         failed = _handshake(ctx, arrival, pod)
         if failed is not None:
             return msgspec.structs.replace(failed, log=_unfinished(ctx, chain, pod, ip, port))
-    elif arrival.tls != "none" or arrival.payload in ("tls", "partial-tls"):
-        return _tls_meets_plain_chain(ctx, arrival, pod, ip, port, chain, server.mode)
-    ctx.say(name, f"filter chain: {chain}", function="getFilterChainMatchOptions")
+    elif not front.ends_tls and (arrival.tls != "none" or arrival.payload in ("tls", "partial-tls")):
+        return _tls_meets_plain_chain(ctx, arrival, pod, ip, port, front)
+    ctx.say(name, f"filter chain: {chain}", function="getFilterChainMatchOptions", sources=front.sources)
     if chain == "http":
-        return _http(ctx, arrival, pod, ip, port, found.protocol)
-    return _tcp(ctx, arrival, pod, ip, port)
+        return _http(ctx, arrival, pod, ip, port, front)
+    return _tcp(ctx, arrival, pod, ip, port, front)
+
+
+def front_of(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int) -> Front:
+    """The inbound chain: what the proxy runs where its configuration is known, else what the objects imply."""
+    proxy = ctx.proxies.get(pod.key)
+    real = front_of_proxy(ctx, proxy, arrival, ip, port) if proxy is not None else None
+    return real or front_of_objects(ctx, arrival, pod, port)
 
 
 def _unfinished(ctx: Context, chain: str, pod: Workload, ip: str, port: int) -> LogLine | None:
@@ -185,11 +147,11 @@ def _handshake(ctx: Context, arrival: Arrival, pod: Workload) -> FarEnd | None:
 
 
 def _tls_meets_plain_chain(
-    ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int, chain: Chain, mode: Mode
+    ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int, front: Front
 ) -> FarEnd:
     """TLS bytes on a chain that does not terminate them."""
-    if chain == "tcp":
-        if _authorize(ctx, arrival, pod, port, False).allowed is False:
+    if (chain := front.chain) == "tcp":
+        if _authorize(ctx, arrival, pod, port, False, front).allowed is False:
             ended: Literal["closed", "tls-failed"] = "closed" if arrival.tls == "none" else "tls-failed"
             return FarEnd(kind=ended, log=_unfinished(ctx, chain, pod, ip, port), server=pod.key)
         ctx.say(f"sidecar {pod.key}", "passes the TLS bytes on to the application")
@@ -201,7 +163,7 @@ def _tls_meets_plain_chain(
         return msgspec.structs.replace(far, log=ADMITTED)
     ctx.say(
         f"sidecar {pod.key}",
-        f"mode {mode}: the HTTP codec meets TLS bytes",
+        f"{front.mode}: the HTTP codec meets TLS bytes",
         False,
         function="http1.codec_error",
     )
@@ -215,9 +177,10 @@ def _tls_meets_plain_chain(
     )
 
 
-def _caller(ctx: Context, arrival: Arrival, port: int, http: bool) -> Caller:
+def _caller(ctx: Context, arrival: Arrival, port: int, http: bool, front: Front) -> Caller:
+    """What the sidecar knows of the caller: its name only where the chain itself ends the mesh's TLS."""
     principal = ""
-    if over(arrival) and arrival.source is not None:
+    if over(arrival) and front.ends_tls and arrival.source is not None:
         principal = arrival.source.spiffe(ctx.mesh.config.trust_domain)
     return Caller(
         principal,
@@ -231,16 +194,28 @@ def _caller(ctx: Context, arrival: Arrival, port: int, http: bool) -> Caller:
     )
 
 
-def _authorize(ctx: Context, arrival: Arrival, pod: Workload, port: int, http: bool) -> Decision:
-    decision = ctx.mesh.authz.decide(pod.namespace, pod.labels, _caller(ctx, arrival, port, http))
+def _authorize(
+    ctx: Context, arrival: Arrival, pod: Workload, port: int, http: bool, front: Front
+) -> Decision:
+    caller = _caller(ctx, arrival, port, http, front)
+    if front.rules is not None:
+        decision = judge(front.rules, caller)
+    else:
+        decision = ctx.mesh.authz.decide(pod.namespace, pod.labels, caller)
     if decision.decided_by is not None:
-        ctx.say(decision.decided_by, decision.text, decision.allowed, function="envoy.filters.http.rbac")
+        ctx.say(
+            decision.decided_by,
+            decision.text,
+            decision.allowed,
+            function="envoy.filters.http.rbac",
+            sources=front.sources,
+        )
     if decision.allowed is None:
         ctx.lacks(f"what {decision.decided_by} decides: {decision.text}")
     return decision
 
 
-def _http(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int, protocol: Protocol) -> FarEnd:
+def _http(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int, front: Front) -> FarEnd:
     """The inbound HTTP connection manager."""
     mtls = over(arrival)
 
@@ -251,12 +226,20 @@ def _http(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int, pro
     if arrival.payload in ("tls", "partial-tls"):
         ctx.say(f"sidecar {pod.key}", "the HTTP codec meets TLS bytes inside the mesh's TLS", False)
         return answer(400, "", "http1.codec_error", frozenset(("DPE",)))
-    if arrival.payload == "http/1.0" and not pod.http10:
+    if arrival.payload == "http/1.0" and not front.http10:
         ctx.say(f"sidecar {pod.key}", "refuses HTTP/1.0", False, function="low_version")
         return answer(426, UPGRADE_REQUIRED, "low_version", frozenset(("DPE",)))
     if arrival.host is None and arrival.payload != "http/1.0":
         ctx.say(f"sidecar {pod.key}", "refuses a request without Host", False, function="missing_host_header")
         return answer(400, "", "missing_host_header")
+    if arrival.host == "" and arrival.payload == "http/2":
+        ctx.say(
+            f"sidecar {pod.key}",
+            f"refuses an empty :authority and closes after {DELAYED_CLOSE:g} s",
+            False,
+            function="http2.invalid.header.field",
+        )
+        return FarEnd(kind="closed", after=DELAYED_CLOSE, log=INVALID_FIELD, mtls=mtls, server=pod.key)
     token = ctx.mesh.tokens.judge(pod.namespace, pod.labels, arrival.headers)
     if token is not None:
         policy, broken = token
@@ -264,19 +247,18 @@ def _http(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int, pro
         if broken:
             return answer(401, BAD_FORM, f"jwt_authn_access_denied{{{BAD_FORM.replace(' ', '_')}}}")
         ctx.lacks(f"whether {policy} accepts the token")
-    decision = _authorize(ctx, arrival, pod, port, True)
+    decision = _authorize(ctx, arrival, pod, port, True, front)
     if decision.allowed is False:
         return answer(403, RBAC_DENIED, decision.details)
-    h2 = protocol.http2 or (protocol.family is Family.AUTO and arrival.payload == "http/2")
+    h2 = front.http2 or (front.follows and arrival.payload == "http/2")
     inner = msgspec.structs.replace(arrival, tls="none", payload="http/2" if h2 else "http/1.1")
     far = application(ctx, inner, pod, ip, port)
-    return _answered(ctx, far, arrival, pod, protocol)
+    return _answered(ctx, far, arrival, pod, front.retries)
 
 
-def _answered(ctx: Context, far: FarEnd, arrival: Arrival, pod: Workload, protocol: Protocol) -> FarEnd:
+def _answered(ctx: Context, far: FarEnd, arrival: Arrival, pod: Workload, retries: bool) -> FarEnd:
     """What the inbound router makes of the application's behaviour."""
     mtls = over(arrival)
-    retries = ctx.mesh.config.inbound_retries and protocol.name not in ("grpc", "grpc-web")
     match far.kind:
         case "response":
             return msgspec.structs.replace(far, log=LogLine(frozenset(), "via_upstream"), mtls=mtls)
@@ -304,13 +286,15 @@ def _answered(ctx: Context, far: FarEnd, arrival: Arrival, pod: Workload, protoc
     )
 
 
-def _tcp(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int) -> FarEnd:
+def _tcp(ctx: Context, arrival: Arrival, pod: Workload, ip: str, port: int, front: Front) -> FarEnd:
     """The inbound TCP proxy."""
-    decision = _authorize(ctx, arrival, pod, port, False)
+    decision = _authorize(ctx, arrival, pod, port, False, front)
     if decision.allowed is False and not ctx.fact("server_first_binary", *places(ip, port, pod)):
         # The filter judges the caller's first bytes; what a server says before them has passed already.
         log = _unfinished(ctx, "tcp", pod, ip, port)
-        return FarEnd(kind="closed", log=log, mtls=over(arrival), server=pod.key)
+        # A refusal by the application comes before the caller's first bytes are judged, or read.
+        cut = log is UNREACHED and arrival.tls == "none"
+        return FarEnd(kind="closed", cut=cut, log=log, mtls=over(arrival), server=pod.key)
     inner = msgspec.structs.replace(arrival, tls="none")
     far = application(ctx, inner, pod, ip, port)
     if far.kind in ("refused", "dropped"):

@@ -15,6 +15,7 @@ from deadhop.hops.mesh.dial import dial
 from deadhop.hops.mesh.farend import Arrival, FarEnd
 from deadhop.hops.mesh.listeners import Listener
 from deadhop.hops.mesh.matching import route_matches
+from deadhop.hops.mesh.proxy.clusters import overridden
 from deadhop.hops.mesh.replies import connect_cause, reset_reply, retries_reset, retries_response
 from deadhop.hops.mesh.routes import ALLOW_ANY, BLOCK_ALL, VirtualHost, find_virtual_host
 from deadhop.hops.mesh.scope import Scope
@@ -85,7 +86,7 @@ def routed(
     if authority is None:
         ctx.say(me, "refuses a request without Host", False, function="missing_host_header")
         return local(400, "", "missing_host_header")
-    refused = _refused_upgrade(ctx, me, request)
+    refused = refused_upgrade(ctx, me, request)
     if refused is not None:
         return refused
     found = find_virtual_host(ctx.mesh, scope, client, listener, request.dst_port, authority)
@@ -105,14 +106,20 @@ def routed(
     chosen = _choose(ctx, scope, client, vhost, request, authority, path)
     if isinstance(chosen, MeshOutcome):
         return chosen
+    dst = (request.dst_ip, request.dst_port)
+    real = overridden(ctx, client, chosen.cluster_name, chosen.cluster, dst)
     sent = msgspec.structs.replace(arrival, host=authority, path=path, http=True)
-    return _forward(ctx, client, chosen, sent)
+    return forward(ctx, client, msgspec.structs.replace(chosen, cluster=real), sent)
 
 
-def _refused_upgrade(ctx: Context, me: str, request: MeshRequest) -> MeshOutcome | None:
+def refused_upgrade(
+    ctx: Context, me: str, request: MeshRequest, allowed: frozenset[str] | None = None
+) -> MeshOutcome | None:
+    """The answer to an upgrade that the connection manager does not allow; istiod allows ``websocket``."""
     headers = {k.lower(): v.lower() for k, v in request.headers}
     wanted = headers.get("upgrade", "")
-    if not wanted or "upgrade" not in headers.get("connection", "") or wanted in ("websocket", "h2c"):
+    passing = {"h2c", *(("websocket",) if allowed is None else allowed)}
+    if not wanted or "upgrade" not in headers.get("connection", "") or wanted in passing:
         return None
     ctx.say(me, f"does not allow an upgrade to {wanted}", False, function="upgrade_failed")
     return local(403, "", "upgrade_failed")
@@ -204,7 +211,7 @@ def _act(
     return Chosen(cluster, label, name, retries, timeout)
 
 
-def _forward(ctx: Context, client: Workload, chosen: Chosen, arrival: Arrival) -> MeshOutcome:
+def forward(ctx: Context, client: Workload, chosen: Chosen, arrival: Arrival) -> MeshOutcome:
     """Send the request to the cluster, retry as the route says, and answer the application."""
     cluster, route = chosen.cluster, chosen.route
     if cluster is None:
@@ -214,6 +221,7 @@ def _forward(ctx: Context, client: Workload, chosen: Chosen, arrival: Arrival) -
         cluster.decided_by or cluster.name,
         f"cluster {cluster.name} ({cluster.kind}), {len(cluster.hosts)} hosts",
         function="buildUpstreamTLSSettings",
+        sources=cluster.sources,
         cluster=cluster.name,
         tls=cluster.hosts[0].tls if cluster.hosts else "",
     )
@@ -274,7 +282,11 @@ def _attempts(
         host = cluster.hosts[attempt % len(cluster.hosts)]
         attempt += 1
         sent = msgspec.structs.replace(
-            arrival, tls=host.tls, sans=cluster.sans, payload="http/2" if h2 else "http/1.1"
+            arrival,
+            tls=host.tls,
+            sans=cluster.sans,
+            sni=cluster.sni,
+            payload="http/2" if h2 else "http/1.1",
         )
         fork = ctx.fork()
         fork.say(cluster.name, f"attempt {attempt} to {host.address}:{host.port}: {host.why}", tls=host.tls)
@@ -332,8 +344,9 @@ def _reply(
     cause = (
         far.cause if far.kind == "tls-failed" else connect_cause(ctx.version) if far.kind == "refused" else ""
     )
-    if chosen.timeout is not None and far.kind == "dropped" and chosen.cluster is not None:
-        limit = chosen.cluster.connect_timeout * attempts
+    slow = far.after or (chosen.cluster.connect_timeout if far.kind == "dropped" and chosen.cluster else 0.0)
+    if chosen.timeout is not None and slow:
+        limit = slow * attempts
         if chosen.timeout < limit:
             log = LogLine(frozenset(("UT",)), "response_timeout", name, chosen.route)
             return msgspec.structs.replace(

@@ -46,10 +46,20 @@ def proxied(ctx: Context, cluster: Cluster, arrival: Arrival) -> MeshOutcome:
     if not cluster.hosts:
         return no_host(ctx, cluster)
     host = cluster.hosts[0]
-    ctx.say(cluster.name, f"TCP to {host.address}:{host.port}: {host.why}", function="tcp_proxy")
+    ctx.say(
+        cluster.name,
+        f"TCP to {host.address}:{host.port}: {host.why}",
+        function="tcp_proxy",
+        sources=cluster.sources,
+        cluster=cluster.name,
+        tls=host.tls,
+    )
     if not host.sure:
         ctx.lacks(f"whether {host.address} has a sidecar ({host.why})")
-    far = dial(ctx, msgspec.structs.replace(arrival, tls=host.tls, http=False, sans=cluster.sans), host)
+    sent = msgspec.structs.replace(
+        arrival, tls=host.tls, http=False, sans=cluster.sans, sni=cluster.sni or arrival.sni
+    )
+    far = dial(ctx, sent, host)
 
     def line(*flags: str) -> LogLine:
         return LogLine(frozenset(flags), None, cluster.name)

@@ -16,25 +16,38 @@ from deadhop.hops.mesh.listeners import Listener, choose_listener
 from deadhop.hops.mesh.mesh import Mesh
 from deadhop.hops.mesh.outbound_http import authority_of, routed
 from deadhop.hops.mesh.outbound_tcp import blackholed, proxied, socket_view
+from deadhop.hops.mesh.proxy.clusters import overridden
+from deadhop.hops.mesh.proxy.config import Proxies
+from deadhop.hops.mesh.proxy.gateway import at_gateway
+from deadhop.hops.mesh.proxy.outbound import routed as routed_by_dump
+from deadhop.hops.mesh.proxy.outbound import through
 from deadhop.hops.mesh.scope import Scope
 from deadhop.hops.mesh.versions import NEWEST, Version, envoy_of_istio, parse_version
 from deadhop.hops.mesh.virtualservice import VirtualService
 from deadhop.hops.mesh.workload import Workload, captures_outbound
 from deadhop.model.mesh import AppFact, MeshOutcome, MeshRequest
+from deadhop.model.proto_json import get
 from deadhop.model.trace import Disposition
 
 
 def walk(
-    mesh: Mesh, request: MeshRequest, facts: Iterable[AppFact] = (), *, envoy: str | None = None
+    mesh: Mesh,
+    request: MeshRequest,
+    facts: Iterable[AppFact] = (),
+    *,
+    envoy: str | None = None,
+    proxies: Proxies | None = None,
 ) -> MeshOutcome:
     """Walk one request through the mesh.
 
     ``facts`` is what is known of applications, sidecars and the network beyond the objects. ``envoy`` is the
-    release of both sidecars (``"1.38.3"``); without it the client's proxy image decides, else the newest known.
+    release of both sidecars (``"1.38.3"``); without it the client's proxy decides, else the newest known.
+    ``proxies`` are configurations that proxies really run: each decides for its workload before the objects do.
     """
     client = mesh.pods.get(request.client)
-    version = _version(client, envoy)
-    ctx = Context(mesh, facts, version)
+    own = (proxies or {}).get(request.client)
+    version = _version(client, envoy or (own.envoy if own else None))
+    ctx = Context(mesh, facts, version, proxies, at_gateway)
     outcome = _walk(ctx, client, msgspec.structs.replace(request, dst_ip=address(request.dst_ip)))
     return msgspec.structs.replace(
         outcome,
@@ -73,6 +86,7 @@ def _walk(ctx: Context, client: Workload | None, request: MeshRequest) -> MeshOu
         method=request.method,
         path=path,
         headers={k.lower(): v for k, v in request.headers},
+        sni=request.sni,
     )
     if client is None:
         if "/" in request.client:
@@ -97,6 +111,11 @@ def _through_sidecar(ctx: Context, client: Workload, request: MeshRequest, arriv
     if scope.sidecar is not None:
         ctx.say(scope.sidecar.meta, "configures what this sidecar knows", function="getSidecarScope")
     listener = choose_listener(mesh, scope, client.ips, request.dst_ip, request.dst_port)
+    proxy = ctx.proxies.get(client.key)
+    if proxy is not None:
+        outcome = through(ctx, client, proxy, listener.name, request, arrival)
+        if outcome is not None:
+            return outcome
     http = listener.http and (
         arrival.payload in ("http/1.1", "http/2") or (arrival.payload == "http/1.0" and client.http10)
     )
@@ -108,10 +127,15 @@ def _through_sidecar(ctx: Context, client: Workload, request: MeshRequest, arriv
         listener=listener.name,
     )
     if http:
+        told = proxy.routes.get(listener.rds) if proxy is not None else None
+        if proxy is not None and told is not None and get(told.raw, "virtual_hosts") is not None:
+            return routed_by_dump(ctx, client, proxy, told.raw, (told.source,), request, arrival)
         return routed(ctx, scope, client, listener, request, arrival)
     if listener.decided_by == "virtualOutbound-blackhole":
         return blackholed(ctx)
     cluster = tcp_cluster(ctx, scope, client, listener, request)
+    if cluster is not None:
+        cluster = overridden(ctx, client, cluster.name, cluster, (request.dst_ip, request.dst_port))
     if cluster is None:
         return blackholed(ctx)
     return proxied(ctx, cluster, arrival)

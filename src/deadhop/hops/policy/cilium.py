@@ -77,6 +77,26 @@ def _rules(policy: KubeObject, key: str) -> Iterator[dict[str, Any]]:
         yield from mappings(spec, key)
 
 
+def covering(
+    policy: KubeObject, direction: str, other: Peer, port: int, protocol: str
+) -> Iterator[dict[str, Any]]:
+    """The ``toPorts`` items (empty for a rule without ports) by which rules allow a connection for certain."""
+    for rule in _rules(policy, direction):
+        items: list[dict[str, Any]] = mappings(rule, "toPorts") or [{}]
+        for item in items:
+            alone = {**rule, "toPorts": [item]} if item else rule
+            if _rule(policy, alone, direction, other, port, protocol):
+                yield item
+
+
+def names_for(policy: KubeObject, port: int, protocol: str) -> Iterator[dict[str, Any]]:
+    """The entries of ``toFQDNs`` in egress rules that cover a port."""
+    for rule in _rules(policy, "egress"):
+        items = mappings(rule, "toPorts")
+        if not items or any(_ports(item, None, port, protocol) for item in items):
+            yield from mappings(rule, "toFQDNs")
+
+
 def _rule(
     policy: KubeObject, rule: dict[str, Any], direction: str, other: Peer, port: int, protocol: str
 ) -> bool | None:

@@ -10,13 +10,15 @@ from typing import Any
 
 import msgspec
 
-from deadhop.hops.mesh.clusters import BLACKHOLE, PASSTHROUGH, Cluster, build_cluster, resolve
-from deadhop.hops.mesh.listeners import VIRTUAL_OUTBOUND, Listener, choose_listener
+from deadhop.hops.mesh.clusters import BLACKHOLE, PASSTHROUGH, Cluster, build_cluster, resolve, rule_for
+from deadhop.hops.mesh.listeners import VIRTUAL_OUTBOUND, Listener, choose_listener, in_scope
 from deadhop.hops.mesh.matching import applies_to_caller
 from deadhop.hops.mesh.mesh import Mesh
+from deadhop.hops.mesh.protocol import Family
 from deadhop.hops.mesh.routes import ALLOW_ANY, BLOCK_ALL, VirtualHost, find_virtual_host, port_routes
 from deadhop.hops.mesh.virtualservice import Destination, HttpRoute, Match, Retries, TextMatch
 from deadhop.hops.mesh.workload import Workload
+from deadhop.hops.service.registry import Resolution
 from deadhop.lab.mesh import config_common as c
 from deadhop.lab.mesh.config_common import Json
 
@@ -52,7 +54,24 @@ class ClientConfig:
                 own = NOWHERE if listener.name.startswith(NOWHERE) else ip
                 found.setdefault(listener.name, (listener, own, port))
         listeners = [self._virtual_outbound(), *(self._listener(*item) for item in found.values())]
+        self._every_cluster()
         return c.bootstrap(listeners, list(self.clusters.values()))
+
+    def _every_cluster(self) -> None:
+        """istiod sends the clusters of every port and subset in scope, whether a route leads to them or not."""
+        for service in self.mesh.services:
+            rule = rule_for(self.mesh, self.client, service)
+            for port in service.ports:
+                if service.resolution is Resolution.ALIAS or port.protocol.family is Family.UDP:
+                    continue
+                if not in_scope(self.mesh, self.scope, service, port.number):
+                    continue
+                for subset in ("", *(rule.subsets if rule else ())):
+                    cluster = build_cluster(
+                        self.mesh, self.client, service, port, subset, (NOWHERE, port.number)
+                    )
+                    if cluster is not None:
+                        self._cluster(cluster)
 
     def _fallback(self) -> str:
         name = BLACKHOLE if self.scope.outbound_mode == "REGISTRY_ONLY" else PASSTHROUGH

@@ -43,18 +43,19 @@ def version(binary: Path) -> str:
     return found[1] if found else ""
 
 
-def _live(admin: Path) -> bool:
-    """Does the admin endpoint, whose address Envoy wrote to a file, say that the listeners are up?"""
+def _ask(admin: Path, path: str) -> tuple[int, bytes]:
+    """Status and body of the admin endpoint, whose address Envoy wrote to a file; 0 where it does not answer yet."""
     said = admin.read_text().strip() if admin.exists() else ""
     host, _, port = said.rpartition(":")
     if not port.isdigit():
-        return False
+        return 0, b""
     connection = http.client.HTTPConnection(host, int(port), timeout=5)
     try:
-        connection.request("GET", "/ready")
-        return connection.getresponse().status == 200
+        connection.request("GET", path)
+        response = connection.getresponse()
+        return response.status, response.read()
     except OSError:
-        return False
+        return 0, b""
     finally:
         connection.close()
 
@@ -80,11 +81,18 @@ class Envoy:
     def wait(self) -> None:
         """Until the listeners are up. Raises :class:`EnvoyError` where the process ends or takes too long."""
         deadline = time.monotonic() + START_SECONDS
-        while not _live(self._admin):
+        while _ask(self._admin, "/ready")[0] != 200:
             if self.process.poll() is not None or time.monotonic() > deadline:
                 self.close()
                 raise EnvoyError(f"{self.name}: {self._last_words()}")
             time.sleep(0.01)
+
+    def admin(self, path: str) -> bytes:
+        """What the admin endpoint answers. Raises :class:`EnvoyError` for anything but 200."""
+        status, body = _ask(self._admin, path)
+        if status != 200:
+            raise EnvoyError(f"{self.name}: {path} answered {status or 'nothing'}")
+        return body
 
     def _last_words(self) -> str:
         said = self.log.read_text(errors="replace") if self.log.exists() else ""

@@ -23,6 +23,7 @@ from deadhop.lab.mesh.server_config import Inbound, server_bootstrap
 from deadhop.model.mesh import AppFact, MeshRequest
 
 PATIENCE = 0.8
+SLOW = 2.5
 APP_FACTS = (
     "closes_without_response",
     "server_first_binary",
@@ -86,6 +87,7 @@ class Rig:
         self.port = free_port()
         self.patience = PATIENCE
         self._stack = contextlib.ExitStack()
+        self.envoys: dict[str, Envoy] = {}
         self.client_log, self.server_log = Tail(folder / "client.access"), Tail(folder / "server.access")
         try:
             self._start()
@@ -94,18 +96,21 @@ class Rig:
             raise
 
     def _start(self) -> None:
-        envoys = []
         inbound = self._applications()
         if inbound:
             config = server_bootstrap(self.mesh, inbound, self.server_log.path)
-            envoys.append(self._stack.enter_context(Envoy(self.binary, self.folder, "server", config)))
+            self._run("server", config)
         if self.client.meshed:
             cert, key = self._certificate(self.client.key)
             tls = Tls(cert, key, self.roots.mesh.root)
             client = ClientConfig(self.mesh, self.client, self.port, tls, self.client_log.path).build()
-            envoys.append(self._stack.enter_context(Envoy(self.binary, self.folder, "client", client)))
-        for envoy in envoys:
+            self._run("client", client)
+        for envoy in self.envoys.values():
             envoy.wait()
+
+    def _run(self, side: str, config: Mapping[str, Any]) -> None:
+        envoy = Envoy(self.binary, self.folder, side, config)
+        self.envoys[side] = self._stack.enter_context(envoy)
 
     def _certificate(self, pod: str) -> tuple[Path, Path]:
         foreign = (f"sidecar {pod}", "certificate_other_root") in self.facts
@@ -147,13 +152,16 @@ class Rig:
         self._stack.callback(app.close)
         return app.port
 
-    def send(self, request: MeshRequest, server_lines: int) -> Observed:
-        """Send one request and read the logs; ``server_lines`` is how many the server's side should write."""
+    def send(self, request: MeshRequest, server_lines: int, slow: bool = False) -> Observed:
+        """Send one request and read the logs; ``server_lines`` is how many the server's side should write.
+
+        ``slow``: something on the way takes more than a second on purpose (a delayed close).
+        """
         captured = captures_outbound(self.client, request.dst_ip, request.dst_port)[0]
-        ending, status, body = self._exchange(request, captured)
+        ending, status, body = self._exchange(request, captured, SLOW if slow else self.patience)
         client: list[Mapping[str, Any]] = []
         server: list[Mapping[str, Any]] = []
-        deadline = time.monotonic() + 0.5
+        deadline = time.monotonic() + (SLOW if slow else 0.5)
         while True:
             client += self.client_log.take()
             server += self.server_log.take()
@@ -165,7 +173,7 @@ class Rig:
                 line["cluster"] = line["cluster"].removesuffix(TCP_SUFFIX)  # type: ignore[index]
         return Observed(ending, status, body, tuple(client), tuple(server))
 
-    def _exchange(self, request: MeshRequest, captured: bool) -> tuple[str, int | None, str]:
+    def _exchange(self, request: MeshRequest, captured: bool, patience: float) -> tuple[str, int | None, str]:
         target = ("127.0.0.1", self.port) if captured else (loopback(request.dst_ip), request.dst_port)
         head = (
             f"PROXY TCP4 127.0.0.1 {loopback(request.dst_ip)} 40000 {request.dst_port}\r\n"
@@ -175,7 +183,7 @@ class Rig:
         data = b""
         try:
             with socket.create_connection(target, timeout=5) as connection:
-                connection.settimeout(self.patience)
+                connection.settimeout(patience)
                 connection.sendall(head.encode() + written(self.facts, request))
                 while more := connection.recv(65536):
                     data += more

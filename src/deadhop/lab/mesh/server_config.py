@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from deadhop.hops.mesh.inbound import inbound_port
+from deadhop.hops.mesh.front import inbound_port
 from deadhop.hops.mesh.mesh import Mesh
 from deadhop.hops.mesh.mtls_server import Mode
 from deadhop.hops.mesh.protocol import Family

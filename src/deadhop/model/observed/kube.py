@@ -196,10 +196,10 @@ class Node(KubeObject, frozen=True, kw_only=True):
 
     @property
     def internal_ips(self) -> tuple[str, ...]:
-        """Its addresses of type InternalIP, and those whose type was not printed."""
+        """Its addresses of type InternalIP; an address whose type was not printed counts where it is the only one."""
         addresses = mappings(self.raw, "status", "addresses")
-        shown = (str(a.get("address")) for a in addresses if a.get("type", "InternalIP") == "InternalIP")
-        return tuple(a for a in shown if "." in a.strip("abcdefghijklmnopqrstuvwxyz-.") or ":" in a)
+        alone = len(addresses) == 1 and "type" not in addresses[0]
+        return tuple(str(a.get("address")) for a in addresses if a.get("type") == "InternalIP" or alone)
 
 
 class Ingress(KubeObject, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""Cilium's view: FQDN cache, selectors, flows, drops, identities."""
+"""What policy engines show: FQDN cache, selectors, flows, drops, identities; mostly Cilium's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FqdnCacheListing(Record, frozen=True, kw_only=True):
 
 
 class FqdnSelector(Record, frozen=True, kw_only=True):
-    """One selector of ``fqdn names``."""
+    """One selector of ``fqdn names``, or a name that another engine's policy allows."""
 
     match_name: str = ""
     match_pattern: str = ""
@@ -62,7 +62,10 @@ class DnsFlow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Flow(Record, frozen=True, kw_only=True):
-    """A hubble flow. ``event`` is the type column (``dns-request proxy``, ``policy-verdict:none EGRESS``)."""
+    """A flow of hubble, of the monitor's verdicts, or of another engine's log.
+
+    ``event`` is the type column (``dns-request proxy``, ``policy-verdict:none EGRESS``).
+    """
 
     node: str = ""
     src: FlowEnd

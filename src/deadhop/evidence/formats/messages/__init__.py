@@ -16,6 +16,9 @@ from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.model.observed.message import Message
 from deadhop.model.record import Record
 
+#: What stands before the time in a log line: a bracket, or logfmt's key.
+_BEFORE_TIME = re.compile(r"^[\[\s]*(?:(?:time|ts|timestamp)=\"?)?")
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -39,7 +42,7 @@ def catalogue(emitter: str, entries: tuple[Entry, ...], priority: int = 40) -> L
         for known in entries:
             if match := known.pattern.search(line):
                 fields = tuple((k.rstrip(digits), v.strip()) for k, v in match.groupdict().items() if v)
-                when = rfc3339(line.lstrip("[ ")[:40]) or syslog_time(line[:40], context.year)
+                when = rfc3339(_BEFORE_TIME.sub("", line)[:40]) or syslog_time(line[:40], context.year)
                 return i + 1, [
                     Message(
                         source=lines.source(i),

@@ -6,8 +6,6 @@ wildcard, empty non-terminal, NXDOMAIN. A CNAME is followed within the zone.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import dns.exception
 import dns.flags
 import dns.message
@@ -48,13 +46,11 @@ class ZoneFile:
                 name = name.parent()
                 self.names.add(name)
 
-    @classmethod
-    def read(cls, path: Path, origin: str | None = None) -> ZoneFile:
-        """Raises :class:`ZoneError`, with file and line."""
-        try:
-            return cls(path.read_text(), str(path), origin)
-        except (OSError, UnicodeDecodeError) as error:
-            raise ZoneError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+    @property
+    def has_soa(self) -> bool:
+        """Whether the origin has its SOA record."""
+        origin = self.origin
+        return origin is not None and bool(self._sets(origin, origin, dns.rdatatype.SOA))
 
     def answer(self, query: dns.message.Message) -> dns.message.Message:
         """The reply to a query, of any size."""
