@@ -17,6 +17,9 @@ _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][AB0]|\x1b\][^\x07\x1b]*(?
 _SENT = re.compile(r"^\s*>\s*[A-Z]{3,8} \S+ HTTP/\d")
 
 
+_NUMBERED = re.compile(r"\bgrep\b[^\n|]*\s-[A-Za-z]*n|\bcat -n\b")
+
+
 class Prefix(NamedTuple):
     """One decoration: a cheap test of the whole text, the prefix of a line, and what a run of it may not hold."""
 
@@ -42,6 +45,15 @@ _PREFIXES = (
     Prefix(lambda text: " | " in text, re.compile(r"^[\w.-]+[-_]\d+\s+\| ")),
     Prefix(lambda text: text.lstrip().startswith(">") or "\n>" in text, re.compile(r"^ {0,3}>+(?: |$)"), _SENT),
 )  # fmt: skip
+
+
+#: Innermost, for a person numbers the lines of a file: grep -n and grep -nA put a number and a colon or, for a line of
+#: context, a hyphen before each.
+_LINE_NUMBERS = Prefix(
+    lambda text: _NUMBERED.search(text) is not None,
+    re.compile(r"^\d{1,6}[:-]"),
+    re.compile(r"^\d+:\s+(?:(?:not )?from |[\w.@-]+: <)|^\d+[:-](?:\d|[\da-fA-F]{0,4}:)"),
+)
 
 
 class _Wrapped(msgspec.Struct):
@@ -81,7 +93,8 @@ def undecorated(rows: list[str]) -> list[str]:
             bare = list(_stripped(rows, prefix))
             if bare != rows:
                 rows, text = bare, "\n".join(bare)
-    return _dedented(rows)
+    rows = _dedented(rows)
+    return list(_stripped(rows, _LINE_NUMBERS)) if _LINE_NUMBERS.hint("\n".join(rows)) else rows
 
 
 def _stripped(rows: list[str], prefix: Prefix) -> Iterator[str]:

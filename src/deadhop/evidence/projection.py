@@ -137,15 +137,53 @@ def scalar(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     text = value.strip()
-    if text.startswith("map[") and text.endswith("]"):
-        pairs = re.findall(r"([\w./-]+):(\S*?)(?=\s[\w./-]+:|$)", text[4:-1])
-        return dict(pairs) if pairs and "[" not in text[4:-1] else text
+    if text.startswith(("map[", "[map[")):
+        made, end = _go(text, 0, 0)
+        return made if end == len(text) else text
     if text[:1] in ("{", "[") or text in ("true", "false"):
         try:
             return msgspec.json.decode(text)
         except (msgspec.DecodeError, RecursionError):
             return text
     return int(text) if text.isdecimal() and len(text) < 10 else text
+
+
+def _go(text: str, at: int, depth: int) -> tuple[Any, int]:
+    """A value of Go's ``%v``: maps as ``map[k:v k:v]``, lists as ``[v v]``; the index behind it."""
+    if depth > 40:
+        return "", len(text)
+    if text.startswith("map[", at):
+        made: dict[str, Any] = {}
+        at += 4
+        while at < len(text) and text[at] != "]":
+            match = re.compile(r"\s*([^\s:\[\]]+):").match(text, at)
+            if match is None:
+                return made, len(text) + 1
+            made[match[1]], at = _go(text, match.end(), depth + 1)
+        return made, at + 1
+    if text.startswith("[", at):
+        rows: list[Any] = []
+        at += 1
+        while at < len(text) and text[at] != "]":
+            if text[at] == " ":
+                at += 1
+                continue
+            if text[at] == "[" or text.startswith("map[", at):
+                value, at = _go(text, at, depth + 1)
+            else:
+                word = re.compile(r"[^\s\[\]]+").match(text, at)
+                if word is None:
+                    return rows, len(text) + 1
+                value, at = word[0], word.end()
+            rows.append(
+                int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 10 else value
+            )
+        return rows, at + 1
+    # A text may hold spaces: it ends before the next key or the closing bracket.
+    match = re.compile(r"[^\[\]]*?(?=\]|\s[^\s:\[\]]+:|$)" if depth else r"[^\[\]]*").match(text, at)
+    text_ = match[0] if match else ""
+    number = text_.strip()
+    return (int(number) if number.isdecimal() and len(number) < 10 else number), at + len(text_)
 
 
 def _sequence(text: str) -> list[Any]:

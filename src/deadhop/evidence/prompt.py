@@ -20,7 +20,7 @@ bpftool service systemctl lsmod modprobe awk watch arp arping env printenv resol
 tshark ipset networkctl nmcli nstat iperf iperf3 minikube kind k3s talosctl export vi vim ps pgrep find kdig drill
 iptables-nft iptables-nft-save iptables-restore ip6tables-legacy ip6tables-legacy-save ip6tables-nft ip6tables-nft-save
 firewall-cmd ufw brctl tc ipvsadm ifconfig virsh lxc podman nerdctl etcdctl calico-node rabbitmqctl
-pilot-agent getcap nmap aws az gcloud eksctl kinit pip python python3 sh bash exec exit node go
+pilot-agent getcap nmap ssh aws az gcloud eksctl kinit pip python python3 sh bash exec exit node go
 """
 PROGRAMS = frozenset(_NAMES.split())
 _ALIAS = {
@@ -95,6 +95,8 @@ def _host(line: str) -> str:
 
 
 def _known(argv: tuple[str, ...]) -> bool:
+    if argv[:1] == ("for",):  # a loop on one line: for NAME in WORDS; do …
+        return len(argv) > 5 and argv[2] == "in" and "do" in argv[4:]
     return bool(argv) and argv[0].rsplit("/", 1)[-1] in PROGRAMS
 
 
@@ -169,6 +171,30 @@ def _command(text: str, line: str) -> Command | None:
             if not words:
                 words = ["bash"]
             continue
+        if words[0].rsplit("/", 1)[-1] in ("crictl", "docker", "podman", "nerdctl") and "exec" in words[1:4]:
+            where, words = _container_exec(words)
+            enters = not words or words[0].rsplit("/", 1)[-1] in ("bash", "sh", "ash")
+            if not words:
+                words = ["bash"]
+            continue
+        if (
+            words[0].rsplit("/", 1)[-1] in ("sh", "bash", "ash")
+            and len(words) == 3
+            and words[1] in ("-c", "-lc", "-ec")
+        ):
+            inner, *more = _split_pipes(words[2])
+            try:
+                words = shlex.split(inner)
+            except ValueError:
+                words = inner.split()
+            filters = [*more, *filters]
+            if not words:
+                return None
+            continue
+        if words[0] == "ssh" and (there := _ssh(words)):
+            host, words, more = there
+            where, filters = f"host {host}", [*more, *filters]
+            continue
         if words[:3] == ["ip", "netns", "exec"] and len(words) > 4:
             where, words = f"netns {words[3]}", words[4:]
             continue
@@ -231,6 +257,45 @@ def _kubectl_exec(words: list[str]) -> tuple[str, list[str]]:
         i += 1
     pod = pod.removeprefix("pod/")
     return (f"{namespace}/{pod}" if namespace else pod), command
+
+
+def _container_exec(words: list[str]) -> tuple[str, list[str]]:
+    """The container and the command of ``crictl exec [OPTIONS] CONTAINER COMMAND``; a container may be ``$(…)``."""
+    rest = words[words.index("exec") + 1 :]
+    while rest and rest[0].startswith("-"):
+        takes = rest[0] in ("-u", "--user", "-w", "--workdir", "-e", "--env", "--timeout")
+        rest = rest[2:] if takes else rest[1:]
+    if not rest:
+        return "container", []
+    depth, last = 0, 0
+    for at, word in enumerate(rest):
+        depth, last = depth + word.count("(") - word.count(")"), at
+        if depth <= 0:
+            break
+    name = rest[0] if last == 0 and re.fullmatch(r"[\w./-]+", rest[0]) else "?"
+    return f"container {name}", [w for w in rest[last + 1 :] if w != "--"]
+
+
+#: Options of ssh(1) that take a word of their own.
+_SSH_WORD = ("-i", "-p", "-l", "-o", "-J", "-F", "-E", "-c", "-b", "-S", "-W", "-L", "-R", "-D")
+
+
+def _ssh(words: list[str]) -> tuple[str, list[str], list[str]] | None:
+    """Host, command and filters of ``ssh [OPTIONS] HOST COMMAND``; None for a session without a command."""
+    i = 1
+    while i < len(words) and words[i].startswith("-"):
+        i += 2 if words[i] in _SSH_WORD else 1
+    if i + 1 >= len(words):
+        return None
+    host = words[i].rpartition("@")[2].partition(".")[0]
+    rest = words[i + 1 :]
+    if len(rest) > 1:
+        return host, rest, []
+    first, *more = _split_pipes(rest[0])
+    try:
+        return host, shlex.split(first), more
+    except ValueError:
+        return host, first.split(), more
 
 
 def _nsenter(words: list[str]) -> tuple[str, list[str]]:

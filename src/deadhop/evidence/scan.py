@@ -252,8 +252,8 @@ class _Scanner:
 
 
 def read_value(value: Any, locate: Locate, context: Context) -> list[Record]:
-    """The records of a decoded value, by the first value format that knows it; none where nobody does."""
+    """The records of a decoded value, by the first value format that makes any of it; none where nobody does."""
     for form in registry().values:
-        if form.match(value):
-            return list(form.read(value, locate, context))
+        if form.match(value) and (records := list(form.read(value, locate, context))):
+            return records
     return []

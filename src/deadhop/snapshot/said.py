@@ -42,6 +42,22 @@ _DOCUMENTATION = tuple(
 )
 
 
+#: Where the health checks of clouds come from: Azure's platform address, Google's checkers.
+_PROBERS = tuple(
+    ipaddress.ip_network(n)
+    for n in ("168.63.129.16/32", "35.191.0.0/16", "130.211.0.0/22", "209.85.152.0/22", "209.85.204.0/22")
+)
+
+
+def prober(address: str) -> bool:
+    """Whether ``address`` is one that a cloud's load balancers check health from."""
+    try:
+        ip = ipaddress.ip_address(host_port(address)[0])
+    except ValueError:
+        return False
+    return any(ip in net for net in _PROBERS if net.version == ip.version)
+
+
 def host_of(url: str) -> str:
     """The host of a URL or of ``host:port``, without the port."""
     rest = url.partition("://")[2] or url

@@ -24,6 +24,13 @@ class Sized(NamedTuple):
     record: Record
     encapsulation: Encapsulation | None = None
     where: str = ""
+    over: str = ""
+
+    def rests_on(self, lower: Sized) -> bool:
+        """Whether ``lower`` may be the device that carries this tunnel: not where another is named, or another place."""
+        if self.over and self.over != lower.name:
+            return False
+        return not (self.where and lower.where and self.where != lower.where)
 
 
 def role(name: str, link: Link | None = None) -> str:
@@ -50,11 +57,20 @@ def role(name: str, link: Link | None = None) -> str:
 def devices(links: Iterable[Link], options: Iterable[CiliumOption] = ()) -> list[Sized]:
     """Every device that is up and has a known MTU, once per place and name; settings named mtu count as the tunnel or pod they size."""
     found: dict[tuple[str, str, int], Sized] = {}
-    for link in links:
+    every = list(links)
+    # A listing of MTUs alone does not show the far end of a veth; another listing of the same place does.
+    veths = {(link.where, link.ifname) for link in every if (link.link or "").startswith("if")}
+    for link in every:
         if link.mtu and link.ifname != "lo" and link.up:
-            kind = role(link.ifname, link)
+            kind = "pod" if (link.where, link.ifname) in veths else role(link.ifname, link)
             found[link.where, link.ifname, link.mtu] = Sized(
-                link.ifname, kind, link.mtu, link, encapsulation(link.ifname, link.kind), link.where
+                link.ifname,
+                kind,
+                link.mtu,
+                link,
+                encapsulation(link.ifname, link.kind),
+                link.where,
+                _lower(link),
             )
     for option in options:
         key = option.key.lower().rsplit(".", 1)[-1]
@@ -88,6 +104,15 @@ def devices(links: Iterable[Link], options: Iterable[CiliumOption] = ()) -> list
     return list(found.values())
 
 
+def _lower(link: Link) -> str:
+    """The device that a tunnel was bound to: ``dev eth0`` in text, ``link`` among the kind's data in JSON."""
+    info = link.info or {}
+    lower = info.get("dev") or (
+        info.get("link") if link.kind in ("vxlan", "geneve", "gre", "ipip", "sit") else ""
+    )
+    return lower if isinstance(lower, str) else ""
+
+
 class Probe(NamedTuple):
     """A size that was tried: the IP packet's length in bytes and whether it passed."""
 
@@ -106,13 +131,27 @@ def probes(pings: Iterable[Ping], v6: bool = False) -> list[Probe]:
     ]
 
 
+def limits(found: Iterable[Probe]) -> list[tuple[Probe, Probe]]:
+    """For each target: the largest size that passed and the smallest that failed above it, where both are known.
+
+    A probe without a target may have gone to any of them."""
+    by_target: dict[str, list[Probe]] = {}
+    for probe in found:
+        by_target.setdefault(probe.record.target, []).append(probe)
+    anywhere = by_target.pop("", [])
+    edges = []
+    for group in [[*rows, *anywhere] for rows in by_target.values()] or [anywhere]:
+        passed = [p for p in group if p.ok]
+        largest = max((p.length for p in passed), default=0)
+        failed = [p for p in group if not p.ok and p.length > largest]
+        if passed and failed:
+            edges.append((max(passed, key=lambda p: p.length), min(failed, key=lambda p: p.length)))
+    return edges
+
+
 def limit(found: Iterable[Probe]) -> tuple[Probe, Probe] | None:
-    """The largest size that passed and the smallest that failed above it, where both are known."""
-    passed = [p for p in found if p.ok]
-    failed = [p for p in found if not p.ok and (not passed or p.length > max(x.length for x in passed))]
-    if not passed or not failed:
-        return None
-    return max(passed, key=lambda p: p.length), min(failed, key=lambda p: p.length)
+    """The sharpest of :func:`limits`."""
+    return min(limits(found), key=lambda e: e[1].length - e[0].length, default=None)
 
 
 def route_mtus(routes: Iterable[Route]) -> list[Route]:

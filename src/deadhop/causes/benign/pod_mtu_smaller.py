@@ -29,7 +29,7 @@ from deadhop.model.observed.dns import DnsLookup
 from deadhop.model.observed.http import DialFailure, HttpExchange, LocalReply
 from deadhop.model.observed.node import Ping
 from deadhop.model.observed.packets import CapturedPacket, SkbTrace
-from deadhop.snapshot.sizes import devices
+from deadhop.snapshot.sizes import ICMP4, ICMP6, devices
 
 SLUG = "benign-pod-mtu-smaller-than-node"
 
@@ -42,7 +42,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         return
     largest, smallest = max(pods, key=lambda d: d.mtu), max(nics, key=lambda d: d.mtu)
     trouble = [
-        *(p for p in view.of(Ping) if p.ok is False), *(r for r in view.of(DnsLookup) if r.failed), *(e for e in view.of(HttpExchange) if e.error or (e.status or 0) >= 500),
+        *(p for p in view.of(Ping) if p.ok is False and not _refused(p, largest.mtu)), *(r for r in view.of(DnsLookup) if r.failed), *(e for e in view.of(HttpExchange) if e.error or (e.status or 0) >= 500),
         *view.of(DialFailure), *view.of(LocalReply), *(p for p in view.of(CapturedPacket) if p.icmp and p.icmp.too_big), *view.of(SkbTrace),
     ]  # fmt: skip
     bridges = [d for d in sized if d.role == "bridge" and d.mtu > min(n.mtu for n in nics)]
@@ -70,6 +70,12 @@ def check(view: View) -> Iterator[Hypothesis]:
         explains=("packets from pods always fit; at most throughput suffers",),
         prior=-1.2,
     )
+
+
+def _refused(ping: Ping, mtu: int) -> bool:
+    """Whether the sender's own stack refused a packet above its MTU: that is what the MTU is for."""
+    headers = ICMP6 if ":" in ping.target else ICMP4
+    return ping.error == "too-long" and ping.size is not None and ping.size + headers > mtu
 
 
 CAUSE = Cause(

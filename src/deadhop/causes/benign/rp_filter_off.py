@@ -44,9 +44,17 @@ def check(view: View) -> Iterator[Hypothesis]:
     # Somebody who lists every setting does not suspect this one.
     whole = {listing.source.file for listing in view.of(Listing) if listing.what == "sysctls"}
     values = {dev: s for dev, s in values.items() if s.source.file not in whole}
-    own = [s for dev, s in values.items() if (row := cni.device(dev)) and row.rp_filter == 0]
+    # A tally says what every device has; which of them are the CNI's, its own drop-in file says.
+    tally = values.pop("*", None)
+    own: list[Sysctl | SysctlSetting] = [
+        s for dev, s in values.items() if (row := cni.device(dev)) and row.rp_filter == 0
+    ]
     files = [s for s in view.of(SysctlSetting) if s.key == "net.ipv4.conf.all.rp_filter" and not s.exclude]
     every = [values["all"]] if "all" in values else [s for s in files if s.value == "0"]
+    if tally is not None:
+        own = own or [s for s in view.of(SysctlSetting) if _of_cni(s) and s.value == "0"]
+        every = [tally]
+        values["*"] = tally
     if not own or not every:
         return
     on = [s for s in values.values() if s.value != "0"]
@@ -64,6 +72,14 @@ def check(view: View) -> Iterator[Hypothesis]:
         explains=("nothing fails; turning the filter on would break pods",),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _of_cni(setting: SysctlSetting) -> bool:
+    parts = setting.key.split(".")
+    if len(parts) < 5 or parts[-1] != "rp_filter":
+        return False
+    row = cni.device(parts[3].rstrip("*"))
+    return row is not None and row.rp_filter == 0
 
 
 CAUSE = Cause(

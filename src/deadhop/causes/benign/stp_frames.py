@@ -24,10 +24,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Hypothesis, View, judged, shown
+from deadhop.model.observed.kernel import Counter
 from deadhop.model.observed.policy import CiliumEvent, Flow
+from deadhop.model.record import Record
 
 SLUG = "benign-stp-frames-dropped"
 REASON = "nsupported L2 protocol"
+#: Link-local multicast of IEEE 802.1D and 802.1AB, and Cisco's of PVST+, CDP, VTP and UDLD.
+SWITCHES = ("01:80:c2:00:00:", "01:00:0c:cc:cc:c")
 
 
 def check(view: View) -> Iterator[Hypothesis]:
@@ -35,8 +39,15 @@ def check(view: View) -> Iterator[Hypothesis]:
     frames = [e for e in drops if REASON in e.reason]
     if not frames:
         return
-    link_local = [e for e in frames if "01:80:c2:00:00:" in e.text.lower() or e.text.rstrip().endswith("LLC")]
-    other = [*(e for e in drops if REASON not in e.reason), *(f for f in view.of(Flow) if f.denied)]
+    link_local = [
+        e for e in frames if any(mac in e.text.lower() for mac in SWITCHES) or e.text.rstrip().endswith("LLC")
+    ]
+    counted = [c for c in view.of(Counter) if c.name == "cilium_drop" and c.value > 0]
+    other: list[Record] = [
+        *(c for c in counted if REASON not in dict(c.labels)["reason"]),
+        *(e for e in drops if REASON not in e.reason),
+        *(f for f in view.of(Flow) if f.denied),
+    ]
     yield Hypothesis(
         subject="the switch's own frames",
         title="The drops are link-local frames of the switch (spanning tree and the like), not traffic of pods.",
@@ -55,7 +66,7 @@ CAUSE = Cause(
     family="benign",
     title="The dropped frames are the switch's own; no pod is concerned.",
     severity="benign",
-    inputs=(CiliumEvent, Flow),
+    inputs=(CiliumEvent, Flow, Counter),
     needs=(CiliumEvent,),
     rivals=("datapath-drops-unsupported-l4-protocol",),
     check=check,

@@ -21,14 +21,16 @@ nginx ngx_proxy_protocol.c; Go net/http (TLS handshake error … EOF).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from deadhop.model.cause import Cause, Hypothesis, View, judged, shown
 from deadhop.model.observed.http import HttpExchange
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.message import Message
 from deadhop.model.record import Record
-from deadhop.snapshot.said import private, public, said
+from deadhop.snapshot.said import private, prober, public, said
 
 SLUG = "benign-tcp-healthcheck-noise"
 
@@ -39,7 +41,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     eof = [
         m
         for m in said(view.of(Message), "tls-handshake-eof")
-        if m.field("why") == "EOF" or "reset by peer" in m.field("why")
+        if m.field("why") == "EOF" or any(w in m.field("why") for w in ("reset by peer", "onnection closed"))
     ]
     eof += said(view.of(Message), "peer-closed-in-handshake")
     blank = [
@@ -53,9 +55,13 @@ def check(view: View) -> Iterator[Hypothesis]:
         if a.status == 0 and not a.method and not a.flags and a.received == 0 and a.sent == 0
     ]
     found: list[Record] = [*empty, *eof, *blank, *bare]
-    inside = [m for m in (*empty, *eof, *blank) if private(m.field("client"))]
-    public_ones = [m for m in (*empty, *eof, *blank) if public(m.field("client"))]
-    served = [m for m in said(view.of(Message), "access") if m.field("status").startswith(("2", "3"))]
+    clients = [m for m in (*empty, *eof, *blank) if m.field("client")]
+    inside = [m for m in clients if private(m.field("client")) or prober(m.field("client"))]
+    public_ones = [m for m in clients if public(m.field("client")) and not prober(m.field("client"))]
+    served = [
+        m for m in said(view.of(Message), "access", "haproxy-log") if m.field("status").startswith(("2", "3"))
+    ]
+    periodic = _periodic(found)
     failing: list[Record] = [e for e in view.of(HttpExchange) if e.error or (e.status or 0) >= 500]
     if not found:
         return
@@ -65,6 +71,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         checks=(
             shown("the connections carry no data at all", found, weight=1.6 if empty or len(found) > 1 else 0.9, required=True),
             judged("they come from nodes or load balancers", True if inside else None, inside, weight=0.7),
+            shown("the lines come at a fixed interval", periodic, weight=0.6),
             judged("no request stands in the error", False if full else None, full, weight=1.6, required=bool(full)),
             shown("user requests are served", served, weight=0.5),
             judged("nobody sees a failure", False if failing else None, failing, weight=1.2),
@@ -73,6 +80,19 @@ def check(view: View) -> Iterator[Hypothesis]:
         explains=("the lines are periodic and users notice nothing",),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _periodic(found: list[Record]) -> list[Record]:
+    """The lines, where the same time lies between all of them, give or take a second."""
+    times = sorted({_clock(r) for r in found} - {None})  # type: ignore[type-var]
+    gaps = [b - a for a, b in pairwise(times) if a is not None and b is not None]
+    return found if len(gaps) > 2 and min(gaps) > 0 and max(gaps) - min(gaps) <= 1.1 else []
+
+
+def _clock(record: Record) -> float | None:
+    """The second of the day that a line shows, or its time."""
+    shown_at = re.search(r"(?<!\d)(\d\d):(\d\d):(\d\d(?:\.\d+)?)", getattr(record, "text", ""))
+    return int(shown_at[1]) * 3600 + int(shown_at[2]) * 60 + float(shown_at[3]) if shown_at else record.time
 
 
 CAUSE = Cause(

@@ -67,11 +67,14 @@ def check(view: View) -> Iterator[Hypothesis]:
     broken += [s for s in view.of(ProxySync) if s not in synced]
     if not closed:
         return
+    aged = _aged(closed, again)
+    orderly += [m for m in aged if m not in orderly]
+    hard = [m for m in hard if m not in aged]
     yield Hypothesis(
         subject="the stream to the control plane",
         title="The configuration stream is closed at its maximum age and opened again: nothing is wrong.",
         checks=(
-            judged("the server ended the stream in order", bool(orderly), orderly or closed, weight=1.8, required=True),
+            judged("the server ended the stream in order, or at its maximum age", bool(orderly), orderly or closed, weight=1.8, required=True),
             judged("the control plane is reached", False if hard else None, hard, weight=1.2, required=len(hard) > len(orderly)),
             shown("a new stream follows", again, weight=0.7),
             shown("configuration is in sync", synced, weight=0.7, decide="istioctl proxy-status"),
@@ -80,6 +83,27 @@ def check(view: View) -> Iterator[Hypothesis]:
         explains=("the message recurs about every half hour",),
         prior=-1.0,
     )  # fmt: skip
+
+
+def _aged(closed: list[Message], again: list[Message]) -> list[Message]:
+    """Streams that ended at about the age at which istiod ends them (30 minutes, with up to a tenth more or less by
+    grpc-go's jitter), and were open again within seconds."""
+    opened = [m.time for m in again if m.time is not None]
+    ends = [m for m in closed if m.time is not None and not REFUSAL.search(m.text)]
+    found = []
+    for end in ends:
+        assert end.time is not None
+        before = max((t for t in opened if t < end.time), default=None)
+        age = (
+            float(end.field("age"))
+            if end.field("age").isdigit()
+            else end.time - before
+            if before is not None
+            else 0.0
+        )
+        if 1500 <= age <= 2400 and any(0 <= t - end.time <= 15 for t in opened):
+            found.append(end)
+    return found
 
 
 CAUSE = Cause(

@@ -21,12 +21,14 @@ nginx proxy_buffer_size; Envoy max_response_headers_kb; Go Transport.MaxResponse
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
 from deadhop.model.observed.http import ErrorPage, HttpExchange, NginxProxy
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.message import Message
+from deadhop.model.observed.shell import LineCount
 from deadhop.model.record import Record
 from deadhop.snapshot.said import said
 
@@ -55,20 +57,42 @@ def check(view: View) -> Iterator[Hypothesis]:
     failed += [p for p in view.of(ErrorPage) if p.status == 502]
     failed += [m for m in said(view.of(Message), "access") if m.field("status") == "502"]
     limits = [p for p in view.of(NginxProxy) if p.setting("proxy_buffer_size")]
-    if not big and not coded and not (cookies and failed):
+    room = min([size for p in limits if (size := _bytes(p.setting("proxy_buffer_size") or ""))], default=0)
+    counted: list[Record] = [
+        c
+        for c in view.of(LineCount)
+        if c.unit == "bytes"
+        and c.program == "curl"
+        and _HEAD.search(c.command)
+        and c.count > (room or DEFAULT)
+    ]
+    sized: list[Record] = [*cookies, *counted]
+    if not big and not coded and not (sized and failed):
         return
     yield Hypothesis(
         subject="the upstream's response headers",
         title="The upstream's response headers do not fit into the proxy's buffer.",
         checks=(
-            shown("the proxy says that the header is too big, or the response's headers are", [*big, *coded] or cookies, weight=2.4 if big or coded else 1.2, required=True, decide="curl -sI http://POD-IP:PORT/PATH | wc -c"),
+            shown("the proxy says that the header is too big, or the response's headers are", [*big, *coded] or sized, weight=2.4 if big or coded else 1.2, required=True, decide="curl -sI http://POD-IP:PORT/PATH | wc -c"),
             shown("the proxy answers 502", failed, weight=0.5),
-            shown("a limit is configured", limits, weight=0.1),
+            shown("a limit is configured", limits, weight=0.7 if counted and room else 0.1),
         ),
         explains=("only responses with many or large cookies fail, and the upstream logs success",),
         fixes=(Fix(title="Raise the buffer", artifact="# ingress-nginx\nnginx.ingress.kubernetes.io/proxy-buffer-size: 16k\nnginx.ingress.kubernetes.io/proxy-buffers-number: \"8\"\n# nginx\nproxy_buffer_size 16k;\nproxy_buffers 8 16k;\nproxy_busy_buffers_size 32k;\n"),),
         prior=-1.2,
     )  # fmt: skip
+
+
+#: A curl that prints the head of a response and nothing else.
+_HEAD = re.compile(r"\s-\w*I\b|\s--head\b|-D ?-(?=\s)|--dump-header ?-")
+#: proxy_buffer_size where none is set: one memory page, and two on some platforms (ngx_http_proxy_module).
+DEFAULT = 8192
+
+
+def _bytes(text: str) -> int:
+    """A size of nginx's configuration in bytes; 0 where it is none."""
+    match = re.fullmatch(r"(\d+)([kKmM]?)", text.strip())
+    return int(match[1]) * {"": 1, "k": 1024, "m": 1024**2}[match[2].lower()] if match else 0
 
 
 CAUSE = Cause(
@@ -81,6 +105,7 @@ CAUSE = Cause(
         HttpExchange,
         ErrorPage,
         NginxProxy,
+        LineCount,
     ),
     needs=(
         Message,

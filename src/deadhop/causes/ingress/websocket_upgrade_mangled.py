@@ -46,6 +46,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         sound = upgrade in ("$http_upgrade", "${http_upgrade}") or upgrade.lower() == "websocket"
         (passed if sound else mangled).append(conf)
     rewritten: list[Record] = [k for k in view.of(KubeObject) if _middleware(k)]
+    seen = [e for e in view.of(HttpExchange) if e.tool == "capture" and _wrong(e)]
     complaints = said(view.of(Message), "websocket-bad-upgrade")
     failed: list[Record] = [
         m for m in said(view.of(Message), "websocket-handshake-failed") if "400" in m.text or "426" in m.text
@@ -61,9 +62,9 @@ def check(view: View) -> Iterator[Hypothesis]:
         if m.field("status") == "400"
         and re.search(r"/(?:ws|websocket|socket\.io|signalr|cable)\b", m.field("path"))
     ]
-    if not mangled and not rewritten and not complaints and not (passed and failed):
+    if not mangled and not rewritten and not complaints and not seen and not (passed and failed):
         return
-    wrong: list[Record] = [*mangled, *rewritten]
+    wrong: list[Record] = [*mangled, *rewritten, *seen]
     yield Hypothesis(
         subject="the Upgrade header towards the backend",
         title="The proxy does not pass the client's Upgrade header through: the backend rejects the websocket handshake.",
@@ -75,6 +76,13 @@ def check(view: View) -> Iterator[Hypothesis]:
         fixes=(Fix(title="Pass the header through", artifact="proxy_http_version 1.1;\nproxy_set_header Upgrade $http_upgrade;\nproxy_set_header Connection $connection_upgrade;\n# in http {}: map $http_upgrade $connection_upgrade { default upgrade; '' close; }\n"),),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _wrong(exchange: HttpExchange) -> bool:
+    """A handshake on the wire (RFC 6455 §4.1: a key and a version) whose Upgrade names no websocket."""
+    asked = dict(exchange.request_headers)
+    handshake = "sec-websocket-key" in asked or "sec-websocket-version" in asked
+    return handshake and "websocket" not in asked.get("upgrade", "").lower()
 
 
 def _middleware(item: KubeObject) -> bool:
@@ -98,6 +106,7 @@ CAUSE = Cause(
         NginxProxy,
         KubeObject,
         Message,
+        HttpExchange,
     ),
     rivals=(
         "upgrade-type-not-allowed",

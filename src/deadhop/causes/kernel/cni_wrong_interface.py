@@ -26,9 +26,11 @@ from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.net import Address
-from deadhop.model.observed.kube import Node
+from deadhop.model.observed.kube import Node, mapping
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.packets import CapturedPacket
+from deadhop.model.record import Record
+from deadhop.snapshot.firewall import within
 from deadhop.snapshot.said import said
 
 SLUG = "cni-selected-wrong-node-interface"
@@ -67,6 +69,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         for m in said(messages, "bgp-not-established", "bgp-peer")
         if m.kind == "bgp-not-established" or m.field("state") != "up" or "Established" not in m.field("info")
     ]
+    claimed = {a: n for n in view.of(Node) for a in [_claimed(n)] if a}
     peers = {
         a: m
         for m in broken
@@ -95,11 +98,24 @@ def check(view: View) -> Iterator[Hypothesis]:
         }
     )
     several = [a for a in view.of(Address) if a.ifname in cards] if len(cards) > 1 else []
-    signs = [*inner, *inner_peers, *foreign, *tunnelled, *elsewhere, *conflict]
+    inner_addresses = {a.local for a in view.of(Address) if a.ifname.startswith(INNER)}
+    astray: list[Record] = [
+        n
+        for a, n in claimed.items()
+        if n.internal_ips
+        and a not in n.internal_ips
+        and (a in SAME or a in inner_addresses or not _near(a, n))
+    ]
+    signs = [*astray, *inner, *inner_peers, *foreign, *tunnelled, *elsewhere, *conflict]
     if not picked and not signs:
         return
-    shown_address = next((m.field("address") for m in (*inner, *foreign)), "") or next(
-        (a for a in peers if a in SAME), "an address"
+    broken_at = [
+        m for m in broken if set(re.findall(r"\d+\.\d+\.\d+\.\d+", m.field("address"))) & set(claimed)
+    ]
+    shown_address = (
+        next((m.field("address") for m in (*inner, *foreign)), "")
+        or next((a for a, n in claimed.items() if n in astray), "")
+        or next((a for a in peers if a in SAME), "an address")
     )
     yield Hypothesis(
         subject=f"node address {shown_address}",
@@ -107,6 +123,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         checks=(
             judged("the address is of an inner device or of another network than the node's", True if signs else (False if matching and not signs else None), signs or matching, weight=1.5, required=True, decide="kubectl get nodes -o wide; kubectl describe node | grep -E 'public-ip|IPv4Address'"),
             shown("peering or tunnels with it fail", [*broken, *tunnelled], weight=0.6, decide="calicoctl node status"),
+            shown("the address is of a device inside the node", [a for a in view.of(Address) if a.local in claimed and a.ifname.startswith(INNER)] if astray else [], weight=0.6),
+            shown("the broken peering is with that address", broken_at if astray else [], weight=0.5),
             shown("the node has several interfaces", several, weight=0.4, decide="ip -br addr"),
             shown("two nodes claim one address", conflict, weight=0.6),
         ),
@@ -114,6 +132,21 @@ def check(view: View) -> Iterator[Hypothesis]:
         fixes=(Fix(title="Name the interface", artifact="# Calico: kubectl -n kube-system set env ds/calico-node IP_AUTODETECTION_METHOD=cidr=NODE-NETWORK\n# flannel: --iface=DEVICE\n# kubelet: --node-ip=ADDRESS\n"),),
         prior=-1.2,
     )  # fmt: skip
+
+
+#: Annotations in which CNIs publish the address that they picked.
+PICKED = ("projectcalico.org/IPv4Address", "flannel.alpha.coreos.com/public-ip")
+
+
+def _claimed(node: Node) -> str:
+    """The address that the CNI picked for a node, by the annotation it leaves there."""
+    annotations = mapping(node.raw, "metadata", "annotations")
+    return next((str(annotations[k]).partition("/")[0] for k in PICKED if annotations.get(k)), "")
+
+
+def _near(address: str, node: Node) -> bool:
+    """Whether an address lies in the same /16 as one of the node's: two cards of one site, which may reach each other."""
+    return any(within(address, f"{own}/16") for own in node.internal_ips if ":" not in own)
 
 
 CAUSE = Cause(

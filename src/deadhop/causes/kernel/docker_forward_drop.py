@@ -47,6 +47,14 @@ CNI = (
 )
 
 
+#: Devices of the container engine itself: what it accepts for them says nothing of pods.
+ENGINE = ("docker", "br-", "podman", "virbr", "lo")
+
+
+#: Devices of the container engine itself: what it accepts for them says nothing of pods.
+ENGINE = ("docker", "br-", "podman", "virbr", "lo")
+
+
 def check(view: View) -> Iterator[Hypothesis]:
     tables = view.of(IptablesTable)
     forward = [
@@ -76,10 +84,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         or r.target in CNI[1:]
         or (
             r.target == "ACCEPT"
-            and any(
-                d.startswith(("cni", "flannel", "lxc", "cali", "kube-bridge", "weave"))
-                for d in (r.in_dev, r.out_dev)
-            )
+            and (r.in_dev or r.out_dev)
+            and not any(d.startswith(ENGINE) for d in (r.in_dev.strip("! "), r.out_dev.strip("! ")))
         )
     ]
     rejecting = [r for r in every if r.target == "REJECT"]

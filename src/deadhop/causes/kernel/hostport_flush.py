@@ -28,9 +28,11 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.netfilter import IptablesTable
 from deadhop.model.observed.kube import Pod
 from deadhop.model.observed.message import Message
-from deadhop.model.observed.shell import CommandRun
+from deadhop.model.observed.shell import CommandRun, LineCount
+from deadhop.model.record import Record
 from deadhop.snapshot.firewall import rules
 from deadhop.snapshot.said import said
+from deadhop.snapshot.silence import silent
 
 SLUG = "iptables-flush-lost-hostport-rules"
 
@@ -67,6 +69,16 @@ def check(view: View) -> Iterator[Hypothesis]:
     declared = [
         t for t in tables if any(c.startswith(("CNI-HOSTPORT-DNAT", "KUBE-HOSTPORTS")) for c in t.chains)
     ]
+    looked = [
+        c for c in silent(view.of(CommandRun)) if re.search(r"iptables.*grep.*(?i:hostport|CNI-DN)", c.line)
+    ]
+    flushed_by = said(view.of(Message), "firewall-running")
+    flushed_by = [
+        m
+        for m in flushed_by
+        if m.field("unit") in ("iptables", "nftables", "firewalld", "ufw", "netfilter-persistent")
+    ]
+    yield from _beside(view, tables, looked, [*flushed, *flushed_by])
     gone = ((service or base) and not jumps and not chains and flushed) or (
         declared and flushed and not jumps
     )
@@ -89,6 +101,33 @@ def check(view: View) -> Iterator[Hypothesis]:
     )  # fmt: skip
 
 
+def _beside(
+    view: View, tables: list[IptablesTable], looked: list[CommandRun], flushed: list[Record]
+) -> Iterator[Hypothesis]:
+    """One node's table beside another's: the other has the chains, and here a search for them printed nothing."""
+    for empty in looked:
+        here = [t for t in tables if t.where == empty.where]
+        there = [t for t in tables if t.where != empty.where and any("HOSTPORT" in c for c in t.chains)]
+        services = [t for t in here if any("KUBE-SERVICES" in r.args for r in t.rules)]
+        counts = [c for c in view.of(LineCount) if c.where == empty.where and "KUBE" in c.pattern and c.count]
+        ports = view.where(Pod, lambda p: "hostPort" in str(p.raw))
+        if any("HOSTPORT" in c for t in here for c in t.chains) or not (there or flushed or ports):
+            continue
+        yield Hypothesis(
+            subject="hostPort rules",
+            title="This node's NAT table has no hostPort rules, although Services' rules are there.",
+            checks=(
+                shown("a search for the hostPort chains prints nothing", [empty], weight=1.0, required=True),
+                shown("Service rules are there", [*services, *counts], weight=0.7, required=True, decide="iptables-save -t nat | grep -c KUBE-SVC"),
+                shown("another node has them", there, weight=0.9, decide="ssh OTHER-NODE iptables-save -t nat | grep HOSTPORT"),
+                shown("the firewall was restarted, flushed or restored", flushed, weight=1.0, decide="journalctl -u firewalld -u iptables --since today"),
+            ),
+            explains=("host ports refuse connections, while Services and pod addresses work",),
+            fixes=(Fix(title="Recreate the pods", artifact="kubectl -n NAMESPACE delete pod -l APP  # the CNI writes the rules at ADD\n"),),
+            prior=-1.3,
+        )  # fmt: skip
+
+
 CAUSE = Cause(
     slug=SLUG,
     family="kernel",
@@ -98,6 +137,7 @@ CAUSE = Cause(
         CommandRun,
         Message,
         Pod,
+        LineCount,
     ),
     needs=(
         IptablesTable,

@@ -28,6 +28,7 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.netfilter import IptablesTable
 from deadhop.model.observed.firewall import FirewallRule
 from deadhop.model.observed.http import DialFailure
+from deadhop.model.observed.kube import Node, Pod
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.node import Ping
 from deadhop.model.observed.packets import CapturedPacket
@@ -55,6 +56,7 @@ PODS = (
     "cluster-cidr",
     "podCIDR",
     "Network",
+    "clusterIpv4Cidr",
 )
 #: Private ranges (RFC 1918): a wider exclusion also covers public addresses.
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
@@ -70,7 +72,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             and not rule.src.startswith("!")
         ):
             found.append((rule.src, rule.dst.lstrip("! "), rule.record))
-    pods = [
+    pods: list[tuple[str, Record]] = [
         (o.value.strip('[]" '), o)
         for o in view.of(CiliumOption)
         if o.key in PODS and network(o.value.strip('[]" '))
@@ -78,6 +80,15 @@ def check(view: View) -> Iterator[Hypothesis]:
     for option in view.of(CiliumOption):
         if option.key in NATIVE and network(option.value):
             found += [(cidr, option.value, option) for cidr, _o in pods]
+    pods += [(cidr, n) for n in view.of(Node) if network(cidr := str(n.spec.get("podCIDR") or ""))]
+    for option in view.of(CiliumOption):
+        if option.key == "nonMasqueradeCIDRs":
+            listed = option.value.split(",")
+            for pod, _o in pods:
+                found += [
+                    (pod, cidr, option) for cidr in listed if within(pod, cidr) or not within(pod, *listed)
+                ]
+    yield from _chain(view)
     for message in said(view.of(Message), "snat-settings"):
         for cidr in re.findall(r"[\d.]+/\d+", message.field("cidrs")):
             found += [(pod, cidr, message) for pod, _o in pods]
@@ -90,12 +101,9 @@ def check(view: View) -> Iterator[Hypothesis]:
         beyond = wide and not within(excluded, *PRIVATE)
         disjoint = not wide and not within(excluded, source)
         failed = [*_failed(view, source, excluded)] if wide else []
-        unanswered = [
-            p
-            for p in view.of(CapturedPacket)
-            if within(p.src, source) and within(p.dst, excluded) and not within(p.dst, source)
-        ]
-        if not (disjoint or beyond or (wide and gap >= 4 and (failed or unanswered))):
+        unanswered = _unanswered(view, source, excluded, [p for p, _o in pods])
+        lost = _unrouted(view, source) if wide else []
+        if not (disjoint or beyond or (wide and gap >= 4 and (failed or unanswered or lost))):
             continue
         yield Hypothesis(
             subject=f"exclusion {excluded}",
@@ -103,12 +111,73 @@ def check(view: View) -> Iterator[Hypothesis]:
             checks=(
                 judged(f"the exclusion {excluded} {'reaches beyond' if wide else 'does not cover'} the pod network {source}", True, [record], weight=1.4, required=True),
                 judged("it covers addresses that no cluster owns, or leaves the pods out", True if beyond or disjoint else None, [record] if beyond or disjoint else (), weight=0.6),
-                shown("destinations inside it fail, or packets leave with the pod's address", [*failed, *unanswered], weight=1.0, decide=f"tcpdump -ni any src net {source}"),
+                shown("destinations inside it fail, or packets leave with the pod's address", [*failed, *unanswered], weight=1.0, required=not (beyond or disjoint), decide=f"tcpdump -ni any src net {source}"),
+                shown("a router on the way has no route back to pods", lost, weight=0.8),
             ),
             explains=("some destinations cannot be reached from pods, while others outside work",),
             fixes=(Fix(title="Exempt the pod network alone", artifact=f"# Cilium: ipv4-native-routing-cidr: {source}\n# ip-masq-agent: nonMasqueradeCIDRs: [{source}]\n"),),
             prior=-1.3,
         )  # fmt: skip
+
+
+def _unanswered(view: View, source: str, excluded: str, pods: list[str]) -> list[Record]:
+    """Packets of pods that leave with the pod's address to a place in the exclusion which is no pod, and get no answer."""
+    packets = view.of(CapturedPacket)
+    answered = {(p.dst, p.src) for p in packets}
+    return [
+        p
+        for p in packets
+        if within(p.src, source)
+        and within(p.dst, excluded)
+        and not within(p.dst, source, *pods)
+        and (p.src, p.dst) not in answered
+    ]
+
+
+def _unrouted(view: View, source: str) -> list[Record]:
+    return [m for m in said(view.of(Message), "no-route-to") if within(m.field("address"), source)]
+
+
+def _chain(view: View) -> Iterator[Hypothesis]:
+    """A chain that returns for the networks it exempts and masquerades the rest: which pods does it not exempt?"""
+    nodes = {ip for n in view.of(Node) for ip in n.internal_ips}
+    known = {p.ip: p for p in view.of(Pod) if p.ip and p.ip not in nodes}
+    for table in (t for t in view.of(IptablesTable) if t.name in ("nat", "")):
+        for chain in {r.chain for r in table.rules}:
+            mine = [r for r in rules([table]) if r.chain == chain]
+            last = next((r for r in mine if r.target == "MASQUERADE" and not r.src and not r.dst), None)
+            exempt = [
+                r.dst
+                for r in mine
+                if r.target in ("RETURN", "ACCEPT") and r.dst and not r.dst.startswith("!")
+            ]
+            if last is None or not exempt or last.packets == 0 or "mark" in last.text:
+                continue
+            outside = [p for ip, p in known.items() if not within(ip, *exempt)]
+            arrived = [
+                p
+                for p in view.of(CapturedPacket)
+                if p.src in nodes and p.dst in known and not within(p.dst, *exempt)
+            ]
+            if outside:
+                yield _translated(chain, exempt, outside, arrived, table)
+
+
+def _translated(
+    chain: str, exempt: list[str], pods: list[Pod], arrived: list[CapturedPacket], table: IptablesTable
+) -> Hypothesis:
+    return Hypothesis(
+        subject=f"chain {chain}",
+        title=f"{chain} exempts {', '.join(exempt[:4])} from masquerading, and pods have other addresses ({pods[0].ip}).",
+        checks=(
+            shown(f"{chain} masquerades what it does not exempt", [table], weight=0.8, required=True),
+            shown("pods' addresses are in no exempt network", pods[:4], weight=1.0, required=True),
+            shown("packets reach a pod with a node's address as their source", arrived, weight=1.4, required=True, decide="tcpdump -ni eth0   # in the server pod: whose address comes in"),
+        ),
+        explains=("pods of other nodes arrive with their node's address, which policies by labels do not match",),
+        fixes=(Fix(title="Exempt the pod network", artifact="# ip-masq-agent: nonMasqueradeCIDRs: [POD-NETWORK]\n"),),
+        prior=-1.2,
+    )  # fmt: skip
 
 
 def _failed(view: View, source: str, excluded: str) -> Iterator[Record]:
@@ -133,6 +202,8 @@ CAUSE = Cause(
         Ping,
         DialFailure,
         Attempt,
+        Node,
+        Pod,
     ),
     needs=(
         IptablesTable,

@@ -25,10 +25,15 @@ from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
 from deadhop.model.net import Address, Route
+from deadhop.model.netfilter import IptablesTable
 from deadhop.model.observed.kernel import MartianSource
+from deadhop.model.observed.kube import Node
 from deadhop.model.observed.node import RouteGet
 from deadhop.model.observed.packets import CapturedPacket
-from deadhop.snapshot.firewall import network, within
+from deadhop.model.observed.shell import CommandRun
+from deadhop.model.record import Record
+from deadhop.snapshot.captures import one_sided
+from deadhop.snapshot.firewall import network, rules, within
 
 SLUG = "masqueraded-pod-traffic-in-tunnel-asymmetric"
 
@@ -47,54 +52,61 @@ TUNNELS = (
     "genev_sys",
     "weave",
 )
+NICS = ("eth", "en", "bond", "em", "team")
 
 
 def check(view: View) -> Iterator[Hypothesis]:
-    packets = [p for p in view.of(CapturedPacket) if p.dev.startswith(TUNNELS) and p.src and p.dst]
-    pods = [
-        r.dst
+    # A pod's packet to another node's pod may carry the tunnel's own address, which belongs into the tunnel.
+    own = {a.local for a in view.of(Address) if a.ifname.startswith(TUNNELS)}
+    packets = [
+        p
+        for p in view.of(CapturedPacket)
+        if p.dev.startswith(TUNNELS) and p.src and p.dst and not {p.src, p.dst} & own
+    ]
+    pods = [r.dst for r in view.of(Route) if _tunnelled(r) and _wide(r.dst)]
+    nodes = {a.local for a in view.of(Address) if a.ifname.startswith(NICS)}
+    nodes |= {ip for n in view.of(Node) for ip in n.internal_ips}
+    nodes |= {r.to.partition(":")[0] for r in rules(view.of(IptablesTable)) if r.target == "SNAT" and r.to}
+    routed: list[Record] = [
+        r
         for r in view.of(Route)
-        if r.dst not in ("default", "0.0.0.0/0")
-        and any(leg.dev and leg.dev.startswith(TUNNELS) for leg in r.legs)
-        and not r.dst.endswith("/32")
+        if _tunnelled(r) and any(within(n, r.dst) for n in nodes) and r.dst != "default"
     ]
-    routed = [
-        *(
-            r
-            for r in view.of(Route)
-            if any(leg.dev and leg.dev.startswith(TUNNELS) for leg in r.legs)
-            and any(
-                within(n.local, r.dst) for n in view.of(Address) if n.ifname.startswith(("eth", "en", "bond"))
-            )
-        ),
-        *(
-            g
-            for g in view.of(RouteGet)
-            if g.dev.startswith(TUNNELS) and any(g.dst in (p.src, p.dst) for p in packets)
-        ),
+    routed += [
+        r
+        for r in view.of(Route)
+        if _tunnelled(r) and not _wide(r.dst) and any(r.dst in (p.src, p.dst) for p in packets)
     ]
-    nodes = {a.local for a in view.of(Address) if a.ifname.startswith(("eth", "en", "bond"))}
+    routed += [
+        g
+        for g in view.of(RouteGet)
+        if g.dev.startswith(TUNNELS) and any(g.dst in (p.src, p.dst) for p in packets)
+    ]
+    elsewhere = [
+        p
+        for p in view.of(CapturedPacket)
+        if p.dev
+        and not p.dev.startswith(TUNNELS)
+        and p.direction != "in"
+        and any((p.dst, p.src) == (q.src, q.dst) for q in packets)
+    ]
+    sure = nodes | {p.src for p in elsewhere}
     outer = [
         p
         for p in packets
         if not within(p.src, *pods)
         and not within(p.dst, *pods)
-        and _same(p.src, p.dst)
-        and (not nodes or {p.src, p.dst} & nodes or not pods)
+        and ({p.src, p.dst} & sure or (_same(p.src, p.dst) and not (nodes and pods)))
     ]
     forward = {(p.src, p.dst) for p in outer}
+    runs = view.of(CommandRun)
     one_way = [
         p
         for p in outer
-        if (p.dst, p.src) not in forward and not (p.icmp and p.icmp.type == 0) and p.tcp_flags in ("", "S")
+        if (p.dst, p.src) not in forward and _asks(p) and (elsewhere or not one_sided(p, runs))
     ]
-    if not one_way or len({(p.src, p.dst) for p in outer}) != len({frozenset((p.src, p.dst)) for p in outer}):
+    if not one_way or len(forward) != len({frozenset(pair) for pair in forward}):
         return
-    elsewhere = [
-        p
-        for p in view.of(CapturedPacket)
-        if not p.dev.startswith(TUNNELS) and p.dev and (p.dst, p.src) in forward
-    ]
     yield Hypothesis(
         subject=f"{one_way[0].src} -> {one_way[0].dst} on {one_way[0].dev}",
         title=f"The tunnel {one_way[0].dev} carries packets between node addresses, and no answer comes back through it.",
@@ -107,6 +119,22 @@ def check(view: View) -> Iterator[Hypothesis]:
         fixes=(Fix(title="Keep node addresses out of the tunnel", artifact="ip rule show; ip route show table all | grep TUNNEL\n# restrict the tunnel's routes to pod networks\n"),),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _tunnelled(route: Route) -> bool:
+    return any(leg.dev and leg.dev.startswith(TUNNELS) for leg in route.legs)
+
+
+def _wide(dst: str) -> bool:
+    """Whether a route's destination is a network, and not one host (which iproute2 writes without a length)."""
+    return "/" in dst and not dst.endswith(("/32", "/128")) and dst != "0.0.0.0/0"
+
+
+def _asks(packet: CapturedPacket) -> bool:
+    """Whether a packet demands an answer: an echo request, the first of a connection, a DNS query."""
+    if packet.icmp:
+        return packet.icmp.type in (8, 128)
+    return packet.tcp_flags == "S" or bool(packet.dns and not packet.dns.response)
 
 
 def _same(a: str, b: str) -> bool:
@@ -125,6 +153,9 @@ CAUSE = Cause(
         Address,
         RouteGet,
         MartianSource,
+        Node,
+        IptablesTable,
+        CommandRun,
     ),
     needs=(
         CapturedPacket,

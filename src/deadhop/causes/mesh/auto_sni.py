@@ -33,6 +33,8 @@ from deadhop.model.record import Record
 from deadhop.snapshot.said import said
 
 SLUG = "auto-sni-from-downstream-host"
+#: Alerts with which a server refuses a name (RFC 8446 §6): handshake_failure, access_denied, internal_error, unrecognized_name.
+ALERTS = ("40", "49", "80", "112", "unrecognized_name", "handshake_failure")
 
 
 def check(view: View) -> Iterator[Hypothesis]:
@@ -61,6 +63,16 @@ def check(view: View) -> Iterator[Hypothesis]:
         for e in view.of(HttpExchange)
         if e.status in (421, 404, 403, 503) and "envoy" in e.header("server").lower()
     ]
+    alerts = [m for m in said(view.of(Message), "tls-alert") if m.field("code") in ALERTS]
+    failed += alerts
+    hosts = {str(r.spec.get("host", "")).lower() for r in open_rules}
+    shown_names = [
+        m
+        for m in said(view.of(Message), "tls-hello")
+        if hosts
+        and m.field("sni").lower() not in hosts
+        and not any(h.startswith("*.") and m.field("sni").lower().endswith(h[1:]) for h in hosts)
+    ]
     plain = [r for r in view.of(LocalReply) if r.reset_reason in ("connection termination", "overflow")]
     reset = [
         r
@@ -77,6 +89,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         checks=(
             shown("the TLS origination policy names no SNI", open_rules or options, weight=1.2, required=True, decide="kubectl get destinationrule -A -o yaml | grep -A4 'tls:'"),
             shown("the handshake or the answer of the backend fails", failed or [r for r in reset if r not in plain] or plain, weight=0.8, required=not options, decide="openssl s_client -connect BACKEND:443 -servername BACKEND-NAME"),
+            shown("the hello carries another name than the rule's host", shown_names, weight=1.3, decide="tshark -Y tls.handshake.type==1 -T fields -e ip.dst -e tls.handshake.extensions_server_name"),
             shown("automatic SNI is named in the settings", options if open_rules else [], weight=0.9),
             shown("the mesh was upgraded", versions, weight=0.2),
             judged("the rule is about a server outside the mesh", False if strict else None, strict, weight=1.0, required=bool(strict)),

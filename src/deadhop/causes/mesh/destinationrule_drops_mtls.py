@@ -31,9 +31,11 @@ from deadhop.model.finding import Check
 from deadhop.model.observed.http import HttpExchange, LocalReply
 from deadhop.model.observed.kube import DestinationRule, PeerAuthentication, mapping
 from deadhop.model.observed.mesh import EnvoyAccess
+from deadhop.model.observed.message import Message
 from deadhop.model.observed.shell import CommandRun
 from deadhop.snapshot.names import service_name
 from deadhop.snapshot.replies import replies, with_flag, without_flag
+from deadhop.snapshot.said import said
 
 SLUG = "destinationrule-drops-mtls-under-strict"
 MESH_MODES = ("ISTIO_MUTUAL", "MUTUAL")
@@ -71,6 +73,14 @@ def _hypothesis(view: View, rule: DestinationRule, mode: str, answers: list[Any]
         or "global.mtls.enabled=true" in c.line
     ]
     refused = [a for a in view.of(EnvoyAccess) if "filter_chain_not_found" in a.details]
+    named = [
+        m
+        for m in said(view.of(Message), "tls-check")
+        if m.field("status").upper() == "CONFLICT"
+        and "mtls" in m.field("server").lower()
+        and "mtls" not in m.field("client").lower()
+        and f"{rule.name}/{rule.namespace}".rstrip("/") in m.field("rules")
+    ]
     other = without_flag(answers, "UC", "UF")
     says = f"names TLS mode {mode}" if mode else "names no TLS mode"
     return Hypothesis(
@@ -79,7 +89,8 @@ def _hypothesis(view: View, rule: DestinationRule, mode: str, answers: list[Any]
         checks=(
             Check(text=f"{rule.ref} {says}", holds=True, weight=1.2 if mode else 0.6, required=True, records=(rule,)),
             judged("a proxy answers 503 for a closed or failed connection", True if broken or codes else (False if other else None), broken or codes or other, weight=0.9, required=not (mode and demands) or bool(other and not (broken or codes)), decide="kubectl logs CALLER-POD -c istio-proxy --tail=50"),
-            shown("the server demands mutual TLS", [*demands, *refused, *installed], weight=1.0, decide="kubectl get peerauthentication -A -o yaml"),
+            shown("the server demands mutual TLS", [*demands, *refused, *installed, *named], weight=1.0, decide="kubectl get peerauthentication -A -o yaml"),
+            shown("istioctl finds this rule in conflict with what the server demands", named, weight=0.9, decide="istioctl x describe pod CALLER-POD"),
             shown("the same call was served before the rule", served, weight=0.9),
             judged("the request went to the Service's own cluster", False if passthrough else None, passthrough, weight=1.0, required=bool(passthrough), decide="kubectl logs CALLER-POD -c istio-proxy --tail=50   # the cluster: outbound|… or PassthroughCluster"),
             judged("automatic mutual TLS is off in this mesh", None if not mode else True, [rule] if mode else [], weight=0.1, inferred=True, decide="kubectl -n istio-system get configmap istio -o yaml   # enableAutoMtls"),
@@ -153,7 +164,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="mesh",
     title="A destination rule overrides the mesh's mutual TLS towards a strict server.",
-    inputs=(DestinationRule, PeerAuthentication, EnvoyAccess, HttpExchange, LocalReply, CommandRun),
+    inputs=(DestinationRule, PeerAuthentication, EnvoyAccess, HttpExchange, LocalReply, CommandRun, Message),
     needs=(DestinationRule,),
     rivals=(
         "plaintext-to-strict-mtls",

@@ -48,6 +48,12 @@ def check(view: View) -> Iterator[Hypothesis]:
     repeated = [a for a in view.of(EnvoyAccess) if _repeats(a.forwarded_for)]
     loops: list[Record] = [*said(view.of(Message), "loop"), *repeated]
     loops += [m for m in said(view.of(Message), "access") if host_port(m.field("upstream"))[0] in entries]
+    tapped = [
+        m
+        for m in said(view.of(Message), "tap-req")
+        if m.field("proxy") == "out" and host_port(m.field("dst"))[0] in entries
+    ]
+    loops += tapped
     if not (back or loops):
         return
     burst = [m for m in view.of(Message) if m.kind == "access"]
@@ -56,7 +62,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         title="Requests leave for the load balancer's own address and come in again: they loop.",
         checks=(
             shown("the outbound destination is the cluster's own entry point, or the request passed the same proxy several times", [*back, *loops], weight=2.3, required=True, decide="kubectl get svc -A | grep LoadBalancer   # compare with the upstream address in the proxy's log"),
-            shown("a Service owns that entry point", [entries[h] for a in back for h in (host_port(a.upstream_host)[0], host_port(a.downstream_local)[0]) if h in entries][:1], weight=0.6),
+            shown("a Service owns that entry point", [entries[h] for a in back for h in (host_port(a.upstream_host)[0], host_port(a.downstream_local)[0]) if h in entries][:1] or [entries[host_port(m.field("dst"))[0]] for m in tapped][:1], weight=0.6),
             shown("the same client address repeats in X-Forwarded-For", repeated if back else [], weight=0.8),
             judged("the log shows many requests at once", True if len(burst) > 8 else None, burst[:8] if len(burst) > 8 else [], weight=0.3),
         ),

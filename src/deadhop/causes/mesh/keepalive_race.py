@@ -57,6 +57,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         for a in lines
         if a.status and a.status < 500 and any(a.upstream_host == c.upstream_host for c in closed)
     ]
+    idled = [pair for c in closed if (pair := _idled(c, lines))]
     early = said(view.of(Message), "upstream-closed-early")
     early += [
         m for m in said(view.of(Message), "upstream-reset") if m.field("what") != "connecting to upstream"
@@ -88,7 +89,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         subject=closed[0].upstream_host if closed else "the pooled connections to the server",
         title="The server closes idle connections sooner than the proxy expects: a request sent at that moment is reset.",
         checks=(
-            shown("an established connection to the server was closed before the answer", cited, weight=1.7, required=True, decide="kubectl logs POD -c istio-proxy | grep ' 503 UC '"),
+            shown("an established connection to the server was closed before the answer", cited, weight=1.25, required=True, decide="kubectl logs POD -c istio-proxy | grep ' 503 UC '"),
+            shown("the connection had served a request and then lain idle for seconds", [r for pair in idled for r in pair], weight=1.3, decide="kubectl logs POD -c istio-proxy   # the same %UPSTREAM_LOCAL_ADDRESS% before, and how long before"),
             shown("the connection that closes is the one to the application itself", inner, weight=0.5),
             shown("the same server answers other requests", served, weight=0.7),
             shown("connections are kept for reuse, with limits of their own", [*pooled, *limits], weight=0.6, decide="# compare the server's keep-alive timeout with the proxy's idle timeout"),
@@ -101,6 +103,25 @@ def check(view: View) -> Iterator[Hypothesis]:
         ),
         prior=-1.3,
     )  # fmt: skip
+
+
+def _idled(closed: EnvoyAccess, lines: list[EnvoyAccess]) -> tuple[EnvoyAccess, EnvoyAccess] | None:
+    """The last request that the same upstream connection served, a second or more before it was found closed."""
+    if closed.time is None or not closed.upstream_local:
+        return None
+    before = [
+        a
+        for a in lines
+        if (a.upstream_local, a.upstream_host) == (closed.upstream_local, closed.upstream_host)
+        and a.time is not None
+        and a.time < closed.time
+        and a.status
+        and a.status < 500
+    ]
+    last = max(before, key=lambda a: a.time or 0.0, default=None)
+    if last is None or last.time is None or closed.time - last.time - (last.duration_ms or 0) / 1000 < 1:
+        return None
+    return last, closed
 
 
 CAUSE = Cause(

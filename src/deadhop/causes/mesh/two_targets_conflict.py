@@ -25,8 +25,10 @@ from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.kube import Endpoints, Service
+from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.message import Message
 from deadhop.model.record import Record
+from deadhop.snapshot.names import service_name
 from deadhop.snapshot.said import said
 
 SLUG = "same-service-port-two-targets-conflict"
@@ -67,6 +69,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     analyzed = said(view.of(Message), "IST0137")
     if not pairs and not analyzed:
         return
+    foreign = _foreign(view, pairs)
     chosen = [p for p in pairs if p[0].selector] or pairs
     records: list[Record] = [*chosen[0][:2]] if chosen else [*analyzed]
     sure = bool(chosen and chosen[0][0].selector) or bool(shared) or bool(analyzed)
@@ -77,11 +80,26 @@ def check(view: View) -> Iterator[Hypothesis]:
         checks=(
             shown("two Services use one port with different target ports", records, weight=1.2, required=True, decide="kubectl get svc -n NAMESPACE -o yaml"),
             judged("they select the same pods", True if sure else None, [*(records if not shared and not analyzed else []), *(e for pair in shared for e in pair), *analyzed], weight=0.9, required=True, decide="kubectl get endpointslices -n NAMESPACE -o wide"),
+            shown("the proxy of the pod answers one Service from the other's cluster", foreign, weight=1.2, decide="kubectl logs SERVER-POD -c istio-proxy | tail   # host asked for, and the inbound cluster"),
         ),
         explains=("one works always and the other never, only through the proxy",),
         fixes=(Fix(title="Use different service ports", artifact="# give each Service a port of its own\nports:\n- {name: http-admin, port: 8081, targetPort: 9090}\n"),),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _foreign(view: View, pairs: list[tuple[Service, Service, int]]) -> list[EnvoyAccess]:
+    """Requests for one of two Services that the server's proxy led into the inbound cluster of the other."""
+    named = {frozenset((one.name, two.name)) for one, two, _port in pairs}
+    found = []
+    for line in view.of(EnvoyAccess):
+        asked, led = (
+            service_name(line.authority.partition(":")[0]),
+            service_name(line.cluster.rpartition("|")[2]),
+        )
+        if line.inbound and asked and led and frozenset((asked.service, led.service)) in named:
+            found.append(line)
+    return found
 
 
 CAUSE = Cause(
@@ -92,6 +110,7 @@ CAUSE = Cause(
         Service,
         Endpoints,
         Message,
+        EnvoyAccess,
     ),
     needs=(
         Service,

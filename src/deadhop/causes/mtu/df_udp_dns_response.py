@@ -156,12 +156,15 @@ def _from_capture(view: View) -> Iterator[Hypothesis]:
         return
     first = errors[0]
     assert first.icmp is not None
-    mtu = first.icmp.mtu or 1500
+    known = next((p.icmp.mtu for p in errors if p.icmp and p.icmp.mtu), None)
     answers = [
         p
         for p in packets
         if p.proto == "udp" and (p.sport == 53 or (p.dns and p.dns.response)) and p.src == first.dst
     ]
+    # A summary that leaves out the next hop's MTU: the largest answer is then what did not fit.
+    sizes = [p.length or (p.payload or 0) + IP_UDP for p in answers]
+    mtu = known or min(ETHERNET, max(sizes, default=ETHERNET + 1) - 1)
     big = [p for p in answers if (p.length or (p.payload or 0) + IP_UDP) > mtu]
     quoted = [p for p in errors if p.icmp and p.icmp.quoted and (p.icmp.quoted.sport == 53)]
     if not big and not quoted:
@@ -175,10 +178,10 @@ def _from_capture(view: View) -> Iterator[Hypothesis]:
     udp_lost = [r for r in view.of(DnsLookup) if r.status == "TIMEOUT" and r.transport != "tcp"]
     yield Hypothesis(
         subject=f"{first.src}, which forwards from {first.dst}",
-        title=f"A UDP DNS answer of {length} bytes with DF does not fit an MTU of {mtu} at {first.src}.",
+        title=f"A UDP DNS answer of {length} bytes with DF does not fit {f'an MTU of {mtu}' if known else 'the next MTU'} at {first.src}.",
         checks=(
             Check(
-                text=f"ICMP says that a packet of {first.dst} does not fit MTU {mtu}",
+                text=f"ICMP says that a packet of {first.dst} does not fit{f' MTU {mtu}' if known else ''}",
                 holds=True,
                 weight=2.2,
                 required=True,

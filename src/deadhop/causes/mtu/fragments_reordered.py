@@ -33,26 +33,7 @@ SLUG = "fragments-reordered-dropped-by-datapath"
 
 def check(view: View) -> Iterator[Hypothesis]:
     packets = view.of(CapturedPacket)
-    early: list[Record] = []
-    for i, packet in enumerate(packets):
-        if packet.fragment_offset:
-            first = next(
-                (
-                    p
-                    for p in packets[i + 1 : i + 6]
-                    if p.more_fragments
-                    and not p.fragment_offset
-                    and (p.src, p.dst) == (packet.src, packet.dst)
-                ),
-                None,
-            )
-            before = [
-                p
-                for p in packets[max(0, i - 5) : i]
-                if p.more_fragments and not p.fragment_offset and (p.src, p.dst) == (packet.src, packet.dst)
-            ]
-            if first and not before:
-                early += [packet, first]
+    early = _early(packets)
     dropped = [e for e in view.of(CiliumEvent) if e.verdict == "DROPPED" and "ragment" in e.reason]
     flows = [f for f in view.of(Flow) if f.denied and "ragment not found" in f.event]
     # Without a capture, the datapath's own word: it met a later fragment before it knew of a first one.
@@ -87,6 +68,25 @@ def check(view: View) -> Iterator[Hypothesis]:
         ),
         prior=-1.2,
     )
+
+
+def _early(packets: list[CapturedPacket]) -> list[Record]:
+    """Fragments that stand before the first one of their datagram, each with that first one."""
+    found: list[Record] = []
+    for i, packet in enumerate(packets):
+        if not packet.fragment_offset:
+            continue
+        behind = [p for p in packets[i + 1 : i + 6] if _leads(p, packet)]
+        if behind and not any(_leads(p, packet) for p in packets[max(0, i - 5) : i]):
+            found += [packet, behind[0]]
+    return found
+
+
+def _leads(first: CapturedPacket, later: CapturedPacket) -> bool:
+    """Whether ``first`` is the first fragment of the datagram of ``later``, on the same device."""
+    same = first.id == later.id if first.id is not None and later.id is not None else True
+    ends = (first.src, first.dst, first.dev) == (later.src, later.dst, later.dev)
+    return first.more_fragments and not first.fragment_offset and ends and same
 
 
 CAUSE = Cause(

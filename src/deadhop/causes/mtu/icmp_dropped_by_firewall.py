@@ -21,14 +21,21 @@ RFC 4890 §4.3.1; RFC 2923 §2.1; net/ipv4/icmp.c icmp_unreach.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.netfilter import IptablesRule, IptablesTable, NftRule, NftRuleset
+from deadhop.model.observed.firewall import FirewallChain, FirewallRule
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.record import Record
 
 SLUG = "icmp-frag-needed-dropped-by-node-firewall"
+_ICMP_TYPES = re.compile(r"\bicmp(?:v6|x)? type (?:!= )?(?P<types>\{[^}]*\}|\S+)")
+_ICMP = re.compile(
+    r"\b(?:meta l4proto|ip protocol|ip6 nexthdr) (?:\{[^}]*)?\bicmp|\bicmp(?:v6)? code\b|^\s*icmp "
+)
+_RELATED = re.compile(r"\bct state (?:\{[^}]*|\S*)\brelated\b")
 ECHO = ("echo-request", "echo-reply", "8", "0", "ping", "pong")
 TOO_BIG = ("destination-unreachable", "fragmentation-needed", "3", "3/4", "packet-too-big", "2", "any", "255")
 
@@ -44,6 +51,9 @@ def check(view: View) -> Iterator[Hypothesis]:
             any(r.target in ("DROP", "REJECT") and not _ports(r) for r in table.rules)
             or "DROP" in table.policies.values()
         )
+        if any(_related(r) for r in table.rules):
+            lets_through.append(table)  # conntrack marks the error of a tracked connection RELATED
+            continue
         dropped = [r for r in icmp if r.target in ("DROP", "REJECT") and _type(r) not in ECHO]
         if (accepted and accepted <= set(ECHO) and ends) or dropped:
             echo_only.append(table)
@@ -61,6 +71,10 @@ def check(view: View) -> Iterator[Hypothesis]:
             echo_only.append(ruleset)
         elif chains:
             lets_through.append(ruleset)
+    for mine in _by_chain(view.of(FirewallRule)):
+        decided = _decides(mine, view.of(FirewallChain))
+        if decided is not None:
+            (echo_only if decided[0] == "drop" else lets_through).append(decided[1])
     errors = [p for p in view.of(CapturedPacket) if p.icmp and p.icmp.too_big]
     if not echo_only and not (errors and lets_through):
         return
@@ -77,6 +91,57 @@ def check(view: View) -> Iterator[Hypothesis]:
         fixes=(Fix(title="Accept the ICMP errors", artifact="iptables -I INPUT -p icmp --icmp-type destination-unreachable -j ACCEPT\niptables -I FORWARD -p icmp --icmp-type destination-unreachable -j ACCEPT\nip6tables -I INPUT -p ipv6-icmp --icmpv6-type packet-too-big -j ACCEPT\n"),),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _related(rule: IptablesRule) -> bool:
+    """Whether a rule accepts whatever belongs to tracked connections, from and to everywhere."""
+    states = rule.option("--ctstate", "--state").split(",")
+    return (
+        rule.target == "ACCEPT"
+        and "RELATED" in states
+        and not _ports(rule)
+        and not rule.option("-p", "--protocol")
+    )
+
+
+def _by_chain(rules: list[FirewallRule]) -> list[list[FirewallRule]]:
+    chains: dict[tuple[str, str, str], list[FirewallRule]] = {}
+    for rule in rules:
+        if rule.hook in ("", "input", "forward", "prerouting"):
+            chains.setdefault((rule.where, rule.table, rule.chain), []).append(rule)
+    return list(chains.values())
+
+
+def _decides(rules: list[FirewallRule], chains: list[FirewallChain]) -> tuple[str, Record] | None:
+    """What the first rule that meets an ICMP error does with it, or the chain's policy where only echoes are accepted."""
+    echoes = False
+    for rule in rules:
+        text = rule.text
+        if rule.verdict not in ("accept", "drop", "reject"):
+            continue
+        if (
+            _RELATED.search(text)
+            and rule.verdict == "accept"
+            and not (rule.src or rule.dst or rule.in_dev or rule.out_dev)
+        ):
+            return "accept", rule
+        if types := _ICMP_TYPES.search(text):
+            named = set(re.findall(r"[a-z]+(?:-[a-z]+)*|\d+", types["types"]))
+            if named & set(TOO_BIG):
+                return ("drop" if rule.verdict != "accept" else "accept"), rule
+            echoes = echoes or rule.verdict == "accept"
+        elif _ICMP.search(text):
+            return ("drop" if rule.verdict != "accept" else "accept"), rule
+    first = rules[0]
+    policy = next(
+        (
+            c
+            for c in chains
+            if (c.where, c.table, c.chain) == (first.where, first.table, first.chain) and c.policy
+        ),
+        None,
+    )
+    return ("drop", policy) if echoes and policy and policy.policy.lower() == "drop" else None
 
 
 def _type(rule: IptablesRule) -> str:
@@ -112,8 +177,8 @@ CAUSE = Cause(
     slug=SLUG,
     family="mtu",
     title="The node's firewall discards ICMP fragmentation-needed.",
-    inputs=(IptablesTable, NftRuleset, CapturedPacket),
-    needs=(IptablesTable, NftRuleset),
+    inputs=(IptablesTable, NftRuleset, FirewallRule, FirewallChain, CapturedPacket),
+    needs=(IptablesTable, NftRuleset, FirewallRule),
     rivals=("icmp-frag-needed-dropped-by-networkpolicy", "icmp-frag-needed-dropped-by-security-group", "path-mtu-drops-df-udp-dns-response"),
     check=check,
 )  # fmt: skip

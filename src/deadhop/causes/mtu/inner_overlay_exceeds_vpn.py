@@ -27,7 +27,7 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.net import Link
 from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.node import Ping
-from deadhop.snapshot.sizes import devices, limit, probes
+from deadhop.snapshot.sizes import devices, limits, probes
 
 SLUG = "inner-overlay-mtu-exceeds-vpn-egress-mtu"
 
@@ -44,10 +44,8 @@ def check(view: View) -> Iterator[Hypothesis]:
             *(e for e in view.of(HttpExchange) if e.error in ("timeout", "tls")),
             *(d for d in view.of(DialFailure) if d.error in ("timeout", "tls")),
         ]
-        edge = limit(probes(view.of(Ping)))
-        sharp = (
-            [edge[0].record, edge[1].record] if edge and edge[0].length <= vpn.mtu < edge[1].length else []
-        )
+        edges = limits(probes(view.of(Ping)))
+        sharp = [p.record for e in edges if e[0].length <= vpn.mtu < e[1].length for p in e]
         yield Hypothesis(
             subject=f"{larger[0].name} into {vpn.name}",
             title=f"The overlay sends up to {larger[0].mtu} bytes, the gateway's {vpn.name} takes {vpn.mtu}.",

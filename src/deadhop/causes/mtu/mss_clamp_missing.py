@@ -27,6 +27,7 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.net import Link
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.packets import CapturedPacket
+from deadhop.snapshot.captures import never_established, pair
 from deadhop.snapshot.sizes import devices
 
 SLUG = "mss-clamp-missing-on-tunnel-path"
@@ -44,6 +45,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     beyond = [p for p in large if p.ttl is not None and p.ttl not in (64, 128, 255)]
     rules = [m for m in view.of(Message) if m.kind == "mss-clamp"]
     tunnels = [d.record for d in narrow]
+    stuck = [p for p in never_established(view.of(CapturedPacket)) if pair(p) in {pair(q) for q in large}]
     if not large:
         return
     yield Hypothesis(
@@ -53,6 +55,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             judged("a SYN carries an MSS of the large side", True, large, weight=1.0, required=True),
             shown("the other direction (or the tunnel) allows less", [*clamped, *tunnels], weight=1.2, required=True, decide="ip -d link; iptables -t mangle -S | grep TCPMSS"),
             shown("the SYN has already passed a forwarder", beyond, weight=0.6),
+            judged("the handshake completes", False if stuck else None, stuck, weight=1.5, required=bool(stuck)),
             judged("no rule clamps the MSS", False if rules else None, rules, weight=0.5),
         ),
         explains=("the handshake completes and the first full-size segment is lost",),

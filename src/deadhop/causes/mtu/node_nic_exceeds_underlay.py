@@ -28,23 +28,37 @@ from deadhop.model.net import Link
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.node import Ping
 from deadhop.model.record import Record
-from deadhop.snapshot.sizes import Probe, devices, limit, probes
+from deadhop.snapshot.sizes import Probe, Sized, devices, limit, probes
 
 SLUG = "node-nic-mtu-higher-than-underlay"
 
 
 def check(view: View) -> Iterator[Hypothesis]:
-    nics = [d for d in devices(view.of(Link)) if d.role == "nic"]
+    sized = devices(view.of(Link))
+    tunnels = [d for d in sized if d.role in ("tunnel", "vpn")]
     announced = [m for m in view.of(Message) if m.kind == "underlay-mtu" and m.field("mtu")]
     tried = probes(view.of(Ping))
     edge = limit(tried)
-    for nic in nics:
+    for nic in (d for d in sized if d.role == "nic"):
         smaller = [m for m in announced if int(m.field("mtu")) < nic.mtu]
-        fitting = [p for p in tried if not p.ok and p.length <= nic.mtu and p.record.error == "lost"]
-        if not smaller and not fitting:
-            continue
-        tunnels = [d for d in devices(view.of(Link)) if d.role == "tunnel"]
-        yield _hypothesis(nic.name, nic.mtu, nic.record, smaller, fitting, edge, bool(tunnels))
+        over = [t for t in tunnels if t.rests_on(nic)]
+        lost = [p for p in tried if not p.ok and p.length <= nic.mtu and p.record.error == "lost"]
+        fitting = [p for p in lost if not over or (_from_host(p) and not _explained(p, nic, over))]
+        if smaller or fitting:
+            yield _hypothesis(nic.name, nic.mtu, nic.record, smaller, fitting, edge)
+
+
+def _from_host(probe: Probe) -> bool:
+    return probe.record.where.startswith("host ")
+
+
+def _explained(probe: Probe, nic: Sized, tunnels: list[Sized]) -> bool:
+    """Whether a tunnel that is too large for ``nic`` by itself loses what the probe sent, were it to take the tunnel."""
+    return any(
+        t.encapsulation
+        and t.mtu + t.encapsulation.over_v4 > nic.mtu >= probe.length > nic.mtu - t.encapsulation.over_v6
+        for t in tunnels
+    )
 
 
 def _hypothesis(
@@ -54,7 +68,6 @@ def _hypothesis(
     smaller: list[Message],
     fitting: list[Probe],
     edge: tuple[Probe, Probe] | None,
-    overlay: bool,
 ) -> Hypothesis:
     real = min([int(m.field("mtu")) for m in smaller] or [edge[0].length if edge else mtu])
     return Hypothesis(
@@ -64,7 +77,7 @@ def _hypothesis(
             judged(f"{name} has MTU {mtu}", True, [record], weight=0.4, required=True),
             shown("the network carries less: announced, or found by probing", [*smaller, *(p.record for p in fitting)], weight=1.9, required=True, decide="ping -M do -s SIZE OTHER-NODE-IP   # host to host"),
             shown("the provider announces it", smaller, weight=0.7),
-            judged("host-to-host traffic fails by size as well", None if overlay else (True if fitting else None), [p.record for p in fitting] if not overlay else [], weight=0.4, decide="ping -M do -s SIZE OTHER-NODE-IP   # host to host"),
+            judged("host-to-host traffic fails by size as well", True if fitting else None, [p.record for p in fitting], weight=0.4, decide="ping -M do -s SIZE OTHER-NODE-IP   # host to host"),
         ),
         explains=("frames are dropped without an ICMP error",),
         fixes=(Fix(title=f"Set the interface's MTU to {real}", artifact=f"ip link set dev {name} mtu {real}   # and in the node's network configuration\n"),),

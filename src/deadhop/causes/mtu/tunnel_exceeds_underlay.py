@@ -27,10 +27,11 @@ from deadhop.artifacts import mtu as artifact
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.finding import Check
 from deadhop.model.net import Link
+from deadhop.model.observed.kube import Node
 from deadhop.model.observed.message import Message
-from deadhop.model.observed.node import Ping
+from deadhop.model.observed.node import Ping, RouteGet
 from deadhop.model.observed.policy import CiliumOption
-from deadhop.snapshot.sizes import Sized, devices, limit, probes
+from deadhop.snapshot.sizes import Sized, devices, limits, probes
 
 SLUG = "tunnel-mtu-exceeds-underlay"
 
@@ -44,30 +45,61 @@ def check(view: View) -> Iterator[Hypothesis]:
         row = tunnel.encapsulation
         assert row is not None
         for nic in nics:
-            apart = tunnel.where and nic.where and tunnel.where != nic.where
             # WireGuard's padding is a cause of its own; an MTU that leaves no room even without padding is this one.
             padded = row.kind == "wireguard" and tunnel.mtu + row.over_v4 <= nic.mtu
-            if not padded and not apart:
+            if not padded and tunnel.rests_on(nic):
                 yield _hypothesis(view, tunnel, nic, row.over_v4)
+        yield from _over_path(view, tunnel, nics)
     if too_big:
         yield _from_messages(too_big)
 
 
 def _hypothesis(view: View, tunnel: Sized, nic: Sized, overhead: int) -> Hypothesis:
     fits = tunnel.mtu + overhead <= nic.mtu
-    edge = limit(probes(view.of(Ping)))
-    sharp = edge is not None and edge[0].length <= nic.mtu - overhead < edge[1].length
+    edge = next(
+        (e for e in limits(probes(view.of(Ping))) if e[0].length <= nic.mtu - overhead < e[1].length), None
+    )
     return Hypothesis(
         subject=f"{tunnel.name} over {nic.name}",
         title=f"{tunnel.name} has MTU {tunnel.mtu}; with {overhead} bytes of encapsulation its packets exceed the {nic.mtu} of {nic.name}.",
         checks=(
             judged(f"{tunnel.mtu} and {overhead} bytes of encapsulation exceed {nic.mtu}", not fits, [tunnel.record, nic.record], weight=2.2, required=True),
-            shown("probes pass and fail around the size that the underlay leaves", [edge[0].record, edge[1].record] if sharp and edge else [], weight=1.0, decide="ping -M do -s SIZE REMOTE-POD-IP   # find the sharp limit"),
+            shown("probes pass and fail around the size that the underlay leaves", [edge[0].record, edge[1].record] if edge else [], weight=1.0, decide="ping -M do -s SIZE REMOTE-POD-IP   # find the sharp limit"),
         ),
         explains=("small packets between pods of different nodes pass, large ones do not", "pods of one node are not affected"),
         fixes=_fixes(nic.mtu - overhead, {tunnel.name}),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _over_path(view: View, tunnel: Sized, nics: list[Sized]) -> Iterator[Hypothesis]:
+    """The tunnel fits the device beneath it, and not the path to other nodes, as the host itself measured it."""
+    row = tunnel.encapsulation
+    info = tunnel.record.info if isinstance(tunnel.record, Link) else None
+    if row is None or (info or {}).get("pmtudisc") is False:
+        return
+    if any(tunnel.mtu + row.over_v4 > n.mtu for n in nics if tunnel.rests_on(n)):
+        return
+    nodes = {ip for n in view.of(Node) for ip in n.internal_ips}
+    for path in view.of(RouteGet):
+        from_host = path.where.startswith("host ") and path.where == (tunnel.where or path.where)
+        if not path.mtu or path.dev == tunnel.name or tunnel.mtu + row.over_v4 <= path.mtu:
+            continue
+        if not (from_host or path.dst in nodes) or path.mtu <= tunnel.mtu - row.over_v4:
+            continue
+        room = path.mtu - row.over_v4
+        edge = next((e for e in limits(probes(view.of(Ping))) if e[0].length <= room < e[1].length), None)
+        yield Hypothesis(
+            subject=f"{tunnel.name} towards {path.dst or 'another node'}",
+            title=f"{tunnel.name} has MTU {tunnel.mtu}; with {row.over_v4} bytes of encapsulation its packets exceed the {path.mtu} of the path to {path.dst or 'another node'}.",
+            checks=(
+                judged(f"{tunnel.mtu} and {row.over_v4} bytes of encapsulation exceed the measured path MTU of {path.mtu}", True, [tunnel.record, path], weight=1.7, required=True),
+                shown("probes pass and fail around the size that the path leaves", [edge[0].record, edge[1].record] if edge else [], weight=1.0, decide="ping -M do -s SIZE REMOTE-POD-IP   # find the sharp limit"),
+            ),
+            explains=("small packets between pods of different nodes pass, large ones do not",),
+            fixes=_fixes(room, {tunnel.name}),
+            prior=-1.2,
+        )  # fmt: skip
 
 
 def _from_messages(too_big: list[Message]) -> Hypothesis:
@@ -106,7 +138,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="mtu",
     title="The tunnel's MTU plus its encapsulation exceeds what the underlay carries.",
-    inputs=(Link, CiliumOption, Message, Ping),
+    inputs=(Link, CiliumOption, Message, Ping, RouteGet, Node),
     needs=(Link, Message),
     rivals=("node-nic-mtu-higher-than-underlay", "wireguard-padding-exceeds-underlay-mtu", "inner-overlay-mtu-exceeds-vpn-egress-mtu", "benign-route-mtu-below-link-mtu"),
     check=check,

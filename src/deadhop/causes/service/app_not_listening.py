@@ -32,7 +32,9 @@ from deadhop.model.observed.kernel import MartianSource
 from deadhop.model.observed.kube import Pod, ProbeFailure, Service
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.message import Message
+from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.record import Record
+from deadhop.snapshot.captures import refusals
 
 SLUG = "app-not-listening"
 #: Probe ports of mesh proxies: a refusal there is about the proxy.
@@ -103,7 +105,9 @@ def _loopback(view: View) -> Iterator[Hypothesis]:
     refused += [p for p in view.of(ProbeFailure) if p.error == "refused"]
     refused += [e for e in view.of(HttpExchange) if e.error == "refused"]
     refused += [r for r in view.of(LocalReply) if "refused" in r.transport_failure.lower()]
-    dialled = {str(p) for r in refused if (p := getattr(r, "port", None))}
+    resets = refusals(view.of(CapturedPacket))
+    refused += resets
+    dialled = {str(p.sport) for p in resets} | {str(p) for r in refused if (p := getattr(r, "port", None))}
     bound = [m for m in bound if not dialled or m.field("port") in dialled]
     if bound and refused:
         port = int(bound[0].field("port")) if bound[0].field("port").isdigit() else None
@@ -144,6 +148,7 @@ CAUSE = Cause(
         LocalReply,
         EnvoyAccess,
         HttpExchange,
+        CapturedPacket,
     ),
     needs=(ProbeFailure, DialFailure, Message, EnvoyAccess),
     rivals=("service-targetport-mismatch", "kubelet-probe-blocked-by-strict-mtls"),

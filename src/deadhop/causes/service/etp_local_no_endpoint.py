@@ -50,7 +50,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     drops: list[Record] = [*tables, *said(view.of(Message), "no-local-endpoint")]
     failed: list[Record] = [
-        e for e in view.of(HttpExchange) if e.error in ("timeout", "refused", "unreachable")
+        e for e in view.of(HttpExchange) if e.error in ("timeout", "refused", "unreachable", "other")
     ]
     failed += [a for a in view.of(Attempt) if not a.ok]
     failed += [d for d in view.of(DialFailure) if d.error == "timeout"]

@@ -29,6 +29,7 @@ from deadhop.model.observed.kube import Endpoints, Service
 from deadhop.model.observed.message import Message
 from deadhop.model.record import Record
 from deadhop.snapshot.said import said
+from deadhop.snapshot.services import together
 
 SLUG = "headless-port-targetport-mismatch"
 
@@ -38,7 +39,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     refused += [e for e in view.of(HttpExchange) if e.error in ("refused", "timeout")]
     refused += [r for r in view.of(LocalReply) if r.reset_reason.endswith("connection failure")]
     refused += said(view.of(Message), "upstream-connect-failed", "connect-failed")
-    for service in view.of(Service):
+    for service, records in together(view.of(Service)):
         if not service.headless:
             continue
         ends = [e for e in view.of(Endpoints) if e.service == service.name and e.ports]
@@ -64,7 +65,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             subject=f"{service.ref} port {wrong}",
             title=f"{service.ref} is headless: nothing translates port {wrong} to the port that the pods open.",
             checks=(
-                judged("the Service is headless and its port differs from the pods'", bool(ports), [service, *shown_elsewhere], weight=1.9, required=True, decide=f"kubectl get svc,endpointslices -n {service.namespace or 'NAMESPACE'} -o yaml"),
+                judged("the Service is headless and its port differs from the pods'", bool(ports), [*records, *shown_elsewhere], weight=1.9, required=True, decide=f"kubectl get svc,endpointslices -n {service.namespace or 'NAMESPACE'} -o yaml"),
                 shown(f"connections to port {wrong} fail", used, weight=1.0, decide=f"nc -vz POD-IP {wrong}"),
             ),
             explains=("DNS returns pod addresses and the connection is refused there", "the same Service with a cluster IP would work"),

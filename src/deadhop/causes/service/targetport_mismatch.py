@@ -30,8 +30,13 @@ from deadhop.model.observed.http import DialFailure, HttpExchange, LocalReply
 from deadhop.model.observed.kube import Endpoints, KubeObject, Pod, Service, Workload, mapping, mappings
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.message import Message
+from deadhop.model.observed.packets import CapturedPacket
+from deadhop.model.observed.shell import CommandRun
 from deadhop.model.record import Record
+from deadhop.snapshot.captures import refusals
+from deadhop.snapshot.forwards import forwarded
 from deadhop.snapshot.said import said
+from deadhop.snapshot.services import together
 
 SLUG = "service-targetport-mismatch"
 
@@ -52,7 +57,10 @@ def check(view: View) -> Iterator[Hypothesis]:
     refused += [e for e in view.of(HttpExchange) if e.error == "refused"]
     refused += [a for a in view.of(EnvoyAccess) if "UF" in a.flags]
     refused += said(view.of(Message), "upstream-connect-failed")
-    opened = {
+    refused += refusals(view.of(CapturedPacket))
+    through = forwarded(view.of(CommandRun), view.of(HttpExchange))
+    answering: list[Record] = [r for f in through for r in (f.run, f.answer)]
+    opened = {str(f.port) for f in through} | {
         m.field("port")
         for m in listening
         if m.field("address") not in ("127.0.0.1", "localhost", "::1", "[::1]")
@@ -63,13 +71,13 @@ def check(view: View) -> Iterator[Hypothesis]:
                 subject=f"endpoints of {ends.service}",
                 title=f"The endpoints of {ends.service} carry port {ends.ports[0]}, and the pod listens on {', '.join(sorted(opened)[:3])}.",
                 checks=(
-                    shown("the endpoints' port is none that the pod listens on", [ends, *listening], weight=1.5, required=True),
+                    shown("the endpoints' port is none that the pod listens on", [ends, *listening, *answering], weight=1.5, required=True),
                     shown("connections are refused", refused, weight=0.8, required=True),
                 ),
                 fixes=(Fix(title="Set targetPort to the port of the process", artifact=f"kubectl edit service {ends.service}   # spec.ports[].targetPort\n"),),
                 prior=-1.2,
             )  # fmt: skip
-    for service in view.of(Service):
+    for service, records in together(view.of(Service)):
         if service.headless:
             continue
         for port in service.ports:
@@ -80,12 +88,16 @@ def check(view: View) -> Iterator[Hypothesis]:
                 d for d in declared if not service.selector or not d[3] or set(service.selector) <= d[3]
             ]
             exposed = [d for d in fitting if (target in d[1] if isinstance(target, int) else target in d[2])]
-            heard = [
+            heard: list[Record] = [
+                r for f in through if f.port != target and isinstance(target, int) for r in (f.run, f.answer)
+            ]
+            heard += [
                 m
                 for m in listening
                 if isinstance(target, int) and m.field("port").isdigit() and int(m.field("port")) != target
             ]
-            same = [m for m in listening if m.field("port") == str(target)]
+            same: list[Record] = [m for m in listening if m.field("port") == str(target)]
+            same += [f.answer for f in through if f.port == target]
             wrong: list[Record] = [d[0] for d in fitting] if fitting and not exposed else []
             if not wrong and heard and not same:
                 wrong = [*heard]
@@ -95,10 +107,10 @@ def check(view: View) -> Iterator[Hypothesis]:
                 subject=f"{service.ref} port {port.port}",
                 title=f"{service.ref} leads port {port.port} to targetPort {target}, on which the pods do not listen.",
                 checks=(
-                    shown(f"targetPort is {target}", [service], weight=0.5, required=True),
+                    shown(f"targetPort is {target}", records, weight=0.5, required=True),
                     judged("the pods do not declare or open that port", bool(wrong), wrong or [d[0] for d in exposed], weight=1.7, required=True, decide="kubectl exec POD -- ss -ltnp; kubectl get pod POD -o jsonpath='{.spec.containers[*].ports}'"),
                     shown("connections to the endpoint are refused", refused, weight=0.8, decide="kubectl port-forward POD REAL-PORT   # works, the Service does not"),
-                    shown("the process says where it listens", [m for m in heard if m not in wrong], weight=0.6),
+                    shown("the process says where it listens, or answers there through a port-forward", [m for m in heard if m not in wrong], weight=0.6),
                 ),
                 explains=("the endpoints show the pod's address with a port where nothing listens",),
                 fixes=(Fix(title="Set targetPort to the port of the process", artifact=f"kubectl -n {service.namespace or 'NAMESPACE'} patch service {service.name or 'NAME'} --type json -p '[{{\"op\":\"replace\",\"path\":\"/spec/ports/0/targetPort\",\"value\":REAL-PORT}}]'\n"),),
@@ -135,6 +147,8 @@ CAUSE = Cause(
         HttpExchange,
         EnvoyAccess,
         KubeObject,
+        CapturedPacket,
+        CommandRun,
     ),
     needs=(Service, Endpoints),
     rivals=(

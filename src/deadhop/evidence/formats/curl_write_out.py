@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 
 from deadhop.evidence.fields import is_ip
 from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.evidence.formats.curl import split, target
+from deadhop.evidence.shell_loop import loop
 from deadhop.model.observed.http import HttpExchange
-from deadhop.model.observed.shell import Elapsed
+from deadhop.model.observed.shell import CommandRun, Elapsed
 from deadhop.model.record import Record
 
 _TEMPLATE = re.compile(
@@ -19,7 +21,7 @@ _TEMPLATE = re.compile(
 )
 _VARIABLE = re.compile(r"%\{(\w+)\}")
 #: What begins a line that a template can have made: a number, or the words that people put before one.
-_START = re.compile(r"^\s*\S{0,40}?[ =:]?\s*\d")
+_START = re.compile(r"^\s*\S{0,60}?[ =:]?\s*\d")
 _SHAPES = {
     "http_code": r"\d{3}",
     "response_code": r"\d{3}",
@@ -46,12 +48,28 @@ def _pattern(line: str) -> tuple[re.Pattern[str], list[str]] | None:
     return re.compile(rf"^\s*{shape}\s*$"), names
 
 
+def _round(line: str, run: CommandRun) -> tuple[str, tuple[str, ...]]:
+    """In a loop that prints its variable first: what is left of the line, and the curl command of that round."""
+    each = loop(run.line)
+    typed = re.search(r"\bcurl\s[^|;&>]*", each.body) if each else None
+    match = re.match(r"^\s*(\S+?)[:=]?\s+(.*)$", line)
+    if each is None or typed is None or match is None or not each.uses(typed[0]):
+        return line, run.argv
+    if each.items and match[1] not in each.items:
+        return line, ()
+    try:
+        return match[2], tuple(shlex.split(each.fill(typed[0], match[1])))
+    except ValueError:
+        return line, ()
+
+
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     run = context.command
     if run is None or "curl" not in run.line or len(lines.text[i]) > 300:
         return i, []
     made = _pattern(run.line)
-    match = made[0].match(lines.text[i]) if made else None
+    line, argv = _round(lines.text[i], run)
+    match = made[0].match(line) if made else None
     if made is None or match is None:
         return i, []
     values = dict(zip(made[1], match.groups(), strict=True))
@@ -63,7 +81,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     ]
     code = values.get("http_code", values.get("response_code", ""))
     if code:
-        url, host, method, _verbose = target(run.argv) if run.program == "curl" else ("", "", "GET", False)
+        url, host, method, _verbose = target(argv) if argv and argv[0] == "curl" else ("", "", "GET", False)
         name, port = split(url) if url else ("", None)
         records.append(
             HttpExchange(

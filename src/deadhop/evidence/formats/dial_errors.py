@@ -39,6 +39,10 @@ _JAVA = re.compile(
 _KERBEROS = re.compile(
     r"Cannot (?:find|contact any) KDC for (?:requested )?realm(?: ['\"]?(?P<realm>[\w.-]+))?", re.I
 )
+#: kubectl port-forward: the kubelet or socat was refused inside the pod (k8s.io/kubectl portforward.go).
+_FORWARD = re.compile(
+    r"error forwarding port (?P<port>\d{1,5}) to pod (?P<pod>[\w-]+).*[Cc]onnection refused"
+)
 _CERT = re.compile(
     r"(?P<what>x509: [^\"]+|certificate (?:verify failed|signed by unknown authority|is valid for[^\"]*|has expired[^\"]*)|Peer's certificate issuer has been marked as not trusted|SSL certificate problem[^\"]*|unable to get local issuer certificate)"
 )
@@ -56,7 +60,7 @@ _CLASS = (
 _PROGRAM = re.compile(r"^(?:\S+ )?(?P<name>[a-z][\w-]+)(?:\[\d+\])?: ")
 _START = re.compile(
     r"lookup [\w.-]+|dial (?:tcp|udp)|(?:read|write) (?:tcp|udp) |Get \"?http|Post \"?http|resolve|resolution|service not known|getaddrinfo|UnknownHost|bad address|[Nn]o such host|[Uu]nknown host|"
-    r"Connection (?:refused|timed out|reset)|connect timed out|[Nn]o route to host|[Nn]etwork is unreachable|ECONN|ETIMEDOUT|EHOSTUNREACH|KDC for|x509|certificate"
+    r"Connection (?:refused|timed out|reset)|connect timed out|[Nn]o route to host|[Nn]etwork is unreachable|ECONN|ETIMEDOUT|EHOSTUNREACH|error forwarding port|KDC for|x509|certificate"
 )
 
 
@@ -141,6 +145,8 @@ def _failure(line: str) -> Parts | None:
             _class(match["what"]),
             "",
         )
+    if match := _FORWARD.search(line):
+        return f"{match['pod']}:{match['port']}", "", "", int(match["port"]), "tcp", "refused", ""
     if _prose(line):
         return None
     if match := _KERBEROS.search(line):

@@ -11,9 +11,12 @@ from deadhop.evidence.format import Context, LineFormat, Lines, Locate, ValueFor
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.record import Record
 
-_START = re.compile(r"\[\d{4}-\d\d-\d\dT[^\]]+\] \"")
+#: The time may be cut off; what then stands first on the line is the request, and behind the status Envoy's flags.
+_START = re.compile(
+    r"\[\d{4}-\d\d-\d\dT[^\]]+\] \"|^\s*\"[A-Z]+ \S+ HTTP/[\d.]+\" \d{1,3} (?:-|[A-Z]{2,5}(?:,[A-Z]{2,5})*) "
+)
 _HEAD = re.compile(
-    r"\[(?P<time>\d{4}-\d\d-\d\dT[^\]]+)\] \"(?P<request>[^\"]*)\" (?P<status>\d+|-) (?P<flags>\S+)(?P<rest>.*)$"
+    r"(?:\[(?P<time>\d{4}-\d\d-\d\dT[^\]]+)\] |^\s*(?=\"[A-Z]+ \S+ HTTP/))\"(?P<request>[^\"]*)\" (?P<status>\d+|-) (?P<flags>\S+)(?P<rest>.*)$"
 )
 _TOKEN = re.compile(r"\"([^\"]*)\"|(\S+)")
 _FLAGS = re.compile(r"^(?:-|[A-Z]{2,5}(?:,[A-Z]{2,5})*)$")
@@ -70,7 +73,7 @@ def _line(lines: Lines, i: int, context: Context, match: re.Match[str]) -> Envoy
     return EnvoyAccess(
         source=lines.source(i),
         where=context.where,
-        time=rfc3339(match["time"]),
+        time=rfc3339(match["time"]) if match["time"] else None,
         method=_clean(method),
         path=_clean(path),
         protocol=_clean(protocol),
@@ -96,44 +99,84 @@ def _line(lines: Lines, i: int, context: Context, match: re.Match[str]) -> Envoy
     )
 
 
+#: Names that people give to the operators of a JSON format (Envoy, access log command operators).
+_NAMES: dict[str, tuple[str, ...]] = {
+    "time": ("start_time", "ts", "time", "timestamp", "@timestamp", "t"),
+    "method": ("method", "m", "verb", "request_method", "req_method"),
+    "path": ("path", "p", "uri", "x_envoy_original_path", "request_path"),
+    "protocol": ("protocol", "proto"),
+    "status": ("response_code", "code", "status", "status_code", "rc"),
+    "flags": ("response_flags", "flags", "rf", "flag", "responseFlags"),
+    "details": ("response_code_details", "details", "rcd", "code_details"),
+    "termination": ("connection_termination_details", "ctd", "termination"),
+    "transport": ("upstream_transport_failure_reason", "utfr", "transport_failure", "upstream_failure"),
+    "received": ("bytes_received", "rx", "bytes_in"),
+    "sent": ("bytes_sent", "tx", "bytes_out"),
+    "duration": ("duration", "dur", "ms", "duration_ms"),
+    "agent": ("user_agent", "ua"),
+    "id": ("request_id", "rid", "x_request_id"),
+    "authority": ("authority", "host", "auth", ":authority"),
+    "upstream": ("upstream_host", "upstream", "uh", "upstream_addr"),
+    "cluster": ("upstream_cluster", "cluster", "uc"),
+    "up_local": ("upstream_local_address", "upstream_local", "ul", "ula"),
+    "down_local": ("downstream_local_address", "downstream_local", "dl", "dla"),
+    "down_remote": ("downstream_remote_address", "downstream_remote", "downstream", "dr", "client"),
+    "sni": ("requested_server_name", "sni"),
+    "route": ("route_name", "route"),
+    "xff": ("x_forwarded_for", "xff"),
+}
+
+
+def _named(value: dict[str, Any], field: str) -> str:
+    key = next((k for k in _NAMES[field] if value.get(k) is not None), "")
+    shown = value.get(key)
+    return _clean(str(shown)) if key and not isinstance(shown, (dict, list)) else ""
+
+
 def _match(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and "response_flags" in value
-        and bool(value.keys() & {"response_code", "upstream_cluster", "authority"})
+    """A line with Envoy's flags in Envoy's form and a status; short names ask for an upstream beside them."""
+    if not isinstance(value, dict) or "kind" in value:
+        return False
+    if "response_flags" in value:
+        return bool(value.keys() & {"response_code", "upstream_cluster", "authority"})
+    flags = next((value[k] for k in _NAMES["flags"] if k in value), None)
+    if not isinstance(flags, str) or not _FLAGS.match(flags):
+        return False
+    return bool(re.fullmatch(r"\d{1,3}", _named(value, "status") or "0")) and bool(
+        _named(value, "upstream") or _named(value, "cluster")
     )
 
 
 def _read_json(value: Any, locate: Locate, context: Context) -> Iterable[Record]:
-    def text(key: str) -> str:
-        return _clean(str(value[key])) if value.get(key) is not None else ""
+    def text(field: str) -> str:
+        return _named(value, field)
 
     yield EnvoyAccess(
         source=locate(),
         where=context.where,
-        time=rfc3339(text("start_time")),
+        time=rfc3339(text("time")),
         method=text("method"),
         path=text("path"),
         protocol=text("protocol"),
-        status=integer(text("response_code"), 0) or 0,
-        flags=frozenset(f for f in text("response_flags").split(",") if f),
-        details=text("response_code_details"),
-        termination=text("connection_termination_details"),
-        transport_failure=text("upstream_transport_failure_reason"),
-        received=integer(text("bytes_received")),
-        sent=integer(text("bytes_sent")),
+        status=integer(text("status"), 0) or 0,
+        flags=frozenset(f for f in text("flags").split(",") if f),
+        details=text("details"),
+        termination=text("termination"),
+        transport_failure=text("transport"),
+        received=integer(text("received")),
+        sent=integer(text("sent")),
         duration_ms=integer(text("duration")),
-        user_agent=text("user_agent"),
-        request_id=text("request_id"),
+        user_agent=text("agent"),
+        request_id=text("id"),
         authority=text("authority"),
-        upstream_host=text("upstream_host"),
-        cluster=text("upstream_cluster"),
-        upstream_local=text("upstream_local_address"),
-        downstream_local=text("downstream_local_address"),
-        downstream_remote=text("downstream_remote_address"),
-        sni=text("requested_server_name"),
-        route=text("route_name"),
-        forwarded_for=text("x_forwarded_for"),
+        upstream_host=text("upstream"),
+        cluster=text("cluster"),
+        upstream_local=text("up_local"),
+        downstream_local=text("down_local"),
+        downstream_remote=text("down_remote"),
+        sni=text("sni"),
+        route=text("route"),
+        forwarded_for=text("xff"),
     )
 
 

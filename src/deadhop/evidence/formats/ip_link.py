@@ -41,21 +41,19 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     peer = match["peer"] or ""
     fields: dict[str, object] = {}
     records: list[Record] = []
-    i += 1
-    while i < len(lines.text):
-        line = lines.text[i]
-        if not line[:1].isspace() or not line.strip() or _HEAD.match(line):
-            break
+    info: dict[str, object] = {}
+    below = _below(lines, i, rest)
+    for at, line in below:
         if layer := _LINK.match(line):
             fields["link_type"] = layer["type"]
             fields["address"] = layer["mac"]
             if layer["netns"]:
-                fields["info"] = {"link_netns": layer["netns"]}
+                info["link_netns"] = layer["netns"]
         elif (inet := _INET.match(line)) and is_ip(inet["addr"]):
             family = 6 if inet["family"] == "inet6" else 4
             records.append(
                 Address(
-                    source=lines.source(i),
+                    source=lines.source(at),
                     where=context.where,
                     ifname=match["name"],
                     local=inet["addr"],
@@ -68,8 +66,10 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         elif kind := _KIND.match(line):
             fields["kind"] = kind["kind"]
             if pmtudisc := re.search(r"\b(no)?pmtudisc\b", kind["rest"]):
-                fields["info"] = {"pmtudisc": not pmtudisc[1]}
-        i += 1
+                info["pmtudisc"] = not pmtudisc[1]
+            if under := re.search(r"\bdev ([\w.@-]+)", kind["rest"]):
+                info["dev"] = under[1]
+    i = max((at for at, _line in below), default=i) + 1
     state = re.search(r" state (\S+)", rest)
     qdisc = re.search(r" qdisc (\S+)", rest)
     master = re.search(r" master (\S+)", rest)
@@ -87,9 +87,22 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         link_type=fields.get("link_type"),  # type: ignore[arg-type]
         address=fields.get("address"),  # type: ignore[arg-type]
         kind=fields.get("kind") or ("veth" if re.fullmatch(r"if\d+", peer) else None),  # type: ignore[arg-type]
-        info=fields.get("info"),  # type: ignore[arg-type]
+        info=info or None,
     )
     return i, [link, *records]
+
+
+def _below(lines: Lines, i: int, rest: str) -> list[tuple[int, str]]:
+    """The lines below a link's first, each with its index; ``ip -o`` puts them behind backslashes on the same line."""
+    if "\\" in rest:
+        return [(i, part) for part in rest.split("\\")[1:]]
+    found = []
+    for at in range(i + 1, len(lines.text)):
+        line = lines.text[at]
+        if not line[:1].isspace() or not line.strip() or _HEAD.match(line):
+            break
+        found.append((at, line))
+    return found
 
 
 def _ifconfig(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:

@@ -329,6 +329,13 @@ def _config_map(common: dict[str, Any], value: dict[str, Any], locate: Locate) -
                 yield Problem(source=locate(f"data/{key}"), kind="damaged", text=str(problem))
                 continue
             yield from options(mesh, locate.inside(f"data/{key}"))
+        elif (
+            "nonMasqueradeCIDRs" in content
+        ):  # ip-masq-agent reads one YAML or JSON document (masq-config.go)
+            try:
+                yield from options(safe_yaml.load(content), locate.inside(f"data/{key}"))
+            except safe_yaml.YamlProblem as problem:
+                yield Problem(source=locate(f"data/{key}"), kind="damaged", text=str(problem))
         elif common["name"] in ("cilium-config", "kube-proxy-config", "kube-proxy"):
             yield CiliumOption(source=locate(f"data/{key}"), key=str(key), value=content)
 
@@ -344,6 +351,8 @@ def options(value: Any, locate: Locate, prefix: str = "") -> Iterator[CiliumOpti
         elif isinstance(below, (str, int, float, bool)):
             shown = str(below).lower() if isinstance(below, bool) else str(below)
             yield CiliumOption(source=locate(str(key)), key=dotted, value=shown)
+        elif isinstance(below, list) and below and all(isinstance(v, (str, int)) for v in below):
+            yield CiliumOption(source=locate(str(key)), key=dotted, value=",".join(map(str, below)))
 
 
 FORMAT = ValueFormat("kube-objects", _match, _read, priority=20)

@@ -27,6 +27,13 @@ def _container(item: Item) -> bool:
     return isinstance(item.get("name"), str) and bool(item.keys() & _CONTAINER)
 
 
+def _container_body(item: Item) -> bool:
+    """A container of which grep left a part: its ports, and fields that only containers have."""
+    ports = item.get("ports")
+    rows = ports if isinstance(ports, list) else []
+    return bool(rows) and all(isinstance(p, dict) and "containerPort" in p for p in rows) and item.keys() <= _CONTAINER | {"ports", "resources", "name", "tty", "stdin", "workingDir", "terminationMessagePath", "terminationMessagePolicy"}  # fmt: skip
+
+
 def _container_port(item: Item) -> bool:
     return "containerPort" in item and item.keys() <= {"name", "containerPort", "protocol", "hostPort"}
 
@@ -83,6 +90,7 @@ def _only(value: Item, keys: frozenset[str]) -> bool:
 _MAPPINGS: tuple[tuple[Callable[[Item], bool], str, tuple[str | int, ...]], ...] = (
     (lambda v: _only(v, _PROBES), "Pod", ("spec", "containers", 0)),
     (_container, "Pod", ("spec", "containers", 0)),
+    (_container_body, "Pod", ("spec", "containers", 0)),
     (lambda v: _only(v, frozenset({"connectionPool", "outlierDetection"})), "DestinationRule", ("spec", "trafficPolicy")),
 )  # fmt: skip
 

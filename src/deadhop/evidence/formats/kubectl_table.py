@@ -25,13 +25,16 @@ from deadhop.model.observed.kube import (
 from deadhop.model.record import Record
 
 _HEADER = re.compile(
-    r"^\s*(?:NAMESPACE\s+)?(?:NAME|LAST SEEN|ENDPOINT)\s{2,}\S|^\s*NAME\s+(?:READY|TYPE|STATUS|ENDPOINTS|HOSTS|CLASS|DATA)\b|^\s*NAMESPACE\s+(?:NAME|LAST SEEN)\b"
+    r"^\s*(?:NAMESPACE\s+)?(?:NAME|LAST SEEN|ENDPOINT)\s{2,}\S|^\s*NAME\s+(?:READY|TYPE|STATUS|ENDPOINTS|HOSTS|CLASS|DATA)\b|^\s*NAMESPACE\s+(?:NAME|LAST SEEN)\b|^\s*NAME\s+(?:IP|NODE|CLUSTER-IP|PORT\(S\)|AGE|RESTARTS)\b"
 )
 _POD_ROW = re.compile(
     r"^\s*(?:(?P<ns>[a-z0-9-]+)\s+)?(?:pods?/)?(?P<name>[a-z0-9][a-z0-9.-]+)\s+(?P<ready>\d+/\d+)\s+(?P<status>[A-Z][\w:.]+)\s+(?P<restarts>\d+(?: \([^)]*\))?)\s+(?P<age>\w+)(?:\s+(?P<ip>[0-9a-f.:]+|<none>)\s+(?P<node>\S+))?"
 )
 _SERVICE_ROW = re.compile(
     r"^\s*(?:(?P<ns>[a-z0-9-]+)\s+)?(?:services?/)?(?P<name>[a-z0-9][a-z0-9.-]+)\s+(?P<type>ClusterIP|NodePort|LoadBalancer|ExternalName)\s+(?P<ip>\S+)\s+(?P<ext>\S+)\s+(?P<ports>\d\S+)(?:\s+(?P<age>\w+)|\s*$)"
+)
+_PREFIX = re.compile(
+    r"^(\s*(?:[a-z0-9-]+\s+)?)()((?:service|pod|endpoints|endpointslice)(?:\.[a-z0-9.]+)?/)(?=[a-z0-9])"
 )
 _PORT = re.compile(r"^(\d+)(?::(\d+))?/(TCP|UDP|SCTP)$")
 _START = re.compile(
@@ -40,6 +43,9 @@ _START = re.compile(
 
 
 def _columns(header: str) -> list[tuple[str, int]]:
+    # awk and cut leave one blank between columns, and then no heading of two words.
+    if not re.search(r"\s{2,}|\t", header.strip()):
+        return [(m.group(), m.start()) for m in re.finditer(r"\S+", header)]
     return [(m.group().strip(), m.start()) for m in re.finditer(r"\S+(?: \S+)*", header)]
 
 
@@ -134,14 +140,17 @@ def _row(
 ) -> Record | None:
     names = {name for name, _at in columns}
     source = lines.source(i)
+    # "kubectl get svc,ep" and "get all" write the kind before the name.
+    line = _PREFIX.sub(lambda m: m[1] + m[2] + " " * len(m[3]), line)
     labels = _labels(_cells(columns, line)) if "LABELS" in names else ()
     if match := _POD_ROW.match(line):
         ready, total = match["ready"].split("/")
-        ip = match["ip"] or ""
+        shown_cells = _cells(columns, line) if names & {"IP", "NODE"} else {}
+        ip = match["ip"] or shown_cells.get("IP", "")
         spaced = "NAMESPACE" in names or not columns
         return Pod(
             source=source, kind="Pod", name=match["name"], namespace=(match["ns"] or "") if spaced and match["ns"] else namespace,
-            ip=ip if is_ip(ip) else "", node=(match["node"] or "").replace("<none>", ""), ready=(int(ready), int(total)), phase=match["status"],
+            ip=ip if is_ip(ip) else "", node=(match["node"] or shown_cells.get("NODE", "")).replace("<none>", ""), ready=(int(ready), int(total)), phase=match["status"],
             labels=labels, raw={"cells": {"RESTARTS": match["restarts"], "AGE": match["age"]}},
         )  # fmt: skip
     if match := _SERVICE_ROW.match(line):
@@ -199,6 +208,14 @@ def _row(
             kind = _BY_COLUMNS.get(frozenset(names - {"NAMESPACE", "AGE", "LABELS"}), kind)
         if kind == "Resource" and any(k == "kubernetes.io/metadata.name" for k, _v in labels):
             kind = "Namespace"
+        if kind == "Pod":
+            ready_cell = re.fullmatch(r"(\d+)/(\d+)", cells.get("READY", ""))
+            ip, node = cells.get("IP", ""), cells.get("NODE", "")
+            return Pod(
+                source=source, kind=kind, name=name, namespace=cells.get("NAMESPACE", namespace), labels=labels,
+                ip=ip if is_ip(ip) else "", node="" if node.startswith("<") else node, phase=cells.get("STATUS", ""),
+                ready=(int(ready_cell[1]), int(ready_cell[2])) if ready_cell else None,
+            )  # fmt: skip
         # A row shows no manifest: kinds whose causes read the manifest stay plain objects.
         if kind == "PeerAuthentication" and cells.get("MODE"):
             raw = {"spec": {"mtls": {"mode": cells["MODE"]}}}

@@ -20,7 +20,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         return i, []
     last = run.filters[-1].strip()
     grep = _GREP.match(last)
-    if grep is None and last != "wc -l":
+    if grep is None and last not in ("wc -l", "wc -c"):
         return i, []
     pattern = grep["pattern"].strip("'\"") if grep else ""
     count = LineCount(
@@ -29,6 +29,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         program=run.program,
         count=int(lines.text[i]),
         pattern=pattern,
+        unit="bytes" if last == "wc -c" else "lines",
+        command=run.line,
     )
     return i + 1, [count]
 

@@ -21,7 +21,7 @@ _VERDICT = re.compile(
     r"\b(?P<verdict>accept|drop|reject|masquerade|notrack|return|continue|queue|(?:jump|goto) [\w.-]+|[sd]nat|xt target \"?[A-Z]+\"?|redirect)\b"
 )
 _RULE = re.compile(
-    r"^\s*(?:\S+ ){0,6}?(?:ip6? [sd]addr|[io]ifname|[io]if|fib |meta |ct |tcp |udp |counter|@|limit |xt match|log prefix|reject|drop$)"
+    r"^\s*(?:\S+ ){0,6}?(?:ip6? [sd]addr|[io]ifname|[io]if|fib |meta |ct |tcp |udp |counter|icmp(?:v6)? |@|limit |xt match|log prefix|reject|drop$)"
 )
 _TRACE = re.compile(
     r"^\s*(?:trace id [0-9a-f]+ )?(?P<family>ip6?|inet|bridge) (?P<table>[\w.-]+) (?P<chain>[\w.-]+) (?P<step>packet:|rule|policy|verdict|unknown)\s*(?P<rest>.*)$"
@@ -36,7 +36,7 @@ _MARK = re.compile(r"\bmark (?:set )?(0x[0-9a-f]+|\d+)")
 _START = re.compile(
     r"^\s*(?:add |create )?table (?:ip6?|inet|bridge|arp|netdev) \S+\s*\{|^\s*chain \S+\s*\{|^\s*type (?:filter|nat|route) hook |"
     r"^\s*(?:trace id \w+ )?(?:ip6?|inet|bridge) [\w.-]+ [\w.-]+ (?:packet:|rule|policy|verdict|unknown)|"
-    r"^\s*(?:ip6? [sd]addr |[io]if(?:name)? |fib |meta |ct state |(?:tcp|udp) dport |counter packets |log prefix).*\b(?:drop|reject|accept|jump|goto|masquerade|notrack|return|dnat|snat|xt target)\b"
+    r"^\s*(?:ip6? [sd]addr |[io]if(?:name)? |fib |meta |ct state |icmp(?:v6)? type |(?:tcp|udp) dport |counter packets |log prefix).*\b(?:drop|reject|accept|jump|goto|masquerade|notrack|return|dnat|snat|xt target)\b"
 )
 
 

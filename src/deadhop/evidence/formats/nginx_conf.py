@@ -103,8 +103,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
 
 
 def _bare(lines: Lines, start: int, end: int, base: _Level, context: Context) -> list[Record]:
-    """Header settings that stand alone, as in an annotation's snippet."""
-    if not base.headers:
+    """Header settings that stand alone, as in an annotation's snippet, and sizes of buffers."""
+    if not base.headers and not any(name.startswith("proxy_buffer") for name, _value in base.settings):
         return []
     return [NginxProxy(source=lines.source(start, end - 1), where=context.where, headers=tuple(base.headers), settings=tuple(base.settings))]  # fmt: skip
 

@@ -130,22 +130,23 @@ def _ip(data: memoryview, v6: bool) -> CapturedPacket:
     if v6:
         payload, proto, ttl = struct.unpack_from(">HBB", data, 4)
         src, dst = (str(IPv6Address(bytes(data[k : k + 16]))) for k in (8, 24))
-        at, length, df, more, offset = 40, payload + 40, None, False, 0
+        at, length, df, more, offset, ident = 40, payload + 40, None, False, 0, None
         while proto in (0, 43, 60, 44) and at + 8 <= len(data):
             if proto == 44:
                 field = struct.unpack_from(">H", data, at + 2)[0]
                 offset, more = field & 0xFFF8, bool(field & 1)
+                ident = struct.unpack_from(">I", data, at + 4)[0]
                 proto, at = data[at], at + 8
             else:
                 proto, at = data[at], at + (data[at + 1] + 1) * 8
     else:
         header = (data[0] & 15) * 4
-        length, _id, field = struct.unpack_from(">HHH", data, 2)
+        length, ident, field = struct.unpack_from(">HHH", data, 2)
         ttl, proto = data[8], data[9]
         src, dst = (".".join(map(str, data[k : k + 4])) for k in (12, 16))
         at, df, more, offset = header, bool(field & 0x4000), bool(field & 0x2000), (field & 0x1FFF) * 8
     base = CapturedPacket(
-        src=src, dst=dst, length=length, ttl=ttl, df=df, more_fragments=more, fragment_offset=offset
+        src=src, dst=dst, length=length, ttl=ttl, df=df, id=ident, more_fragments=more, fragment_offset=offset
     )
     body = data[at:]
     if offset:

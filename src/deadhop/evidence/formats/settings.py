@@ -20,7 +20,7 @@ KNOWN = frozenset(
     ingress ingressController controller service networkPolicy nodeinit cni eni l7Proxy envoy enableXTSocketFallback
     installNoConntrackIptablesRules enableCiliumEndpointSlice enable-endpoint-routes monitor-aggregation enable-ipv4
     enable-node-port cluster-pool-ipv4-cidr policyAuditMode policy-audit-mode
-    tofqdns-endpoint-max-ip-per-hostname tofqdns-min-ttl policy-cidr-match-mode install-no-conntrack-iptables-rules nonMasqueradeCIDRs""".split()
+    tofqdns-endpoint-max-ip-per-hostname tofqdns-min-ttl policy-cidr-match-mode install-no-conntrack-iptables-rules nonMasqueradeCIDRs clusterIpv4Cidr servicesIpv4Cidr""".split()
 )
 
 
@@ -51,7 +51,26 @@ def _read_option(lines: Lines, i: int, context: Context) -> tuple[int, list[Reco
     ]
 
 
+_GCLOUD = re.compile(r"\bgcloud\b.*\bdescribe\b.*--format[= ]['\"]?value\((?P<fields>[\w.,\[\]() ]+)\)")
+
+
+def _read_gcloud(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    """Fields of a cluster that ``gcloud … --format='value(a,b)'`` prints on one line, with tabs between."""
+    asked = _GCLOUD.search(context.command.line) if context.command else None
+    if asked is None:
+        return i, []
+    names, values = asked["fields"].replace(" ", "").split(","), lines.text[i].strip().split("\t")
+    if len(names) != len(values):
+        return i, []
+    return i + 1, [
+        CiliumOption(source=lines.source(i), where=context.where, key=name, value=value)
+        for name, value in zip(names, values, strict=True)
+        if name in KNOWN and value
+    ]
+
+
 FORMATS = (
+    LineFormat("gcloud-value", re.compile(r"^\s*\S.*\d"), _read_gcloud, priority=15),
     ValueFormat("settings", _match, _read, priority=60),
     LineFormat("option", _OPTION, _read_option, priority=60),
 )

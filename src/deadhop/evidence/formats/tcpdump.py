@@ -29,6 +29,7 @@ _DNS_Q = re.compile(
 _DNS_A = re.compile(
     r"^(?P<id>\d+)(?P<rcode> ?(?:NXDomain|ServFail|Refused|FormErr|NotImp|YXDomain|NotAuth))?(?P<flags>[*|$-]*) (?:q: (?P<qt>[A-Z0-9]+)\? (?P<name>\S+) )?(?P<an>\d+)/\d+/\d+(?P<rest>.*?)\((?P<size>\d+)\)"
 )
+_ID = re.compile(r"\bid (\d+)")
 _OPTS = re.compile(r"(?:ttl|hlim) (?P<ttl>\d+)")
 _OFFSET = re.compile(r"offset (\d+), flags \[([^\]]*)\]")
 _ARP = re.compile(
@@ -119,6 +120,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         payload=int(payload[1]) if payload else dns.size if dns else None,
         ttl=int(ttl["ttl"]) if ttl else None,
         df=("DF" in offset[2]) if offset else None,
+        id=int(ident[1]) if (ident := _ID.search(opts)) else None,
         more_fragments="+" in offset[2] if offset else False,
         fragment_offset=int(offset[1]) if offset else 0,
         tcp_flags=flags["flags"] if flags else "",

@@ -8,6 +8,7 @@ from typing import Any
 from deadhop.evidence.asked import option
 from deadhop.evidence.fields import fqdn, integer, is_ip, rfc3339
 from deadhop.evidence.format import Context, LineFormat, Lines
+from deadhop.model.observed.message import Message
 from deadhop.model.observed.packets import CapturedPacket, DnsSummary, Icmp
 from deadhop.model.record import Record
 
@@ -43,9 +44,27 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         packet = _packet(lines, i, context, told)
         if packet is None:
             break
-        records.append(packet)
+        records += [packet, *_tls(lines, i, context, told)]
         i += 1
     return (i, records) if records else (start, [])
+
+
+def _tls(lines: Lines, i: int, context: Context, told: dict[str, str]) -> list[Record]:
+    """The name in a TLS hello, and an alert (``ssl.`` before Wireshark 3)."""
+    ends = (("src", _one(told, "ip.src", "ipv6.src")), ("dst", _one(told, "ip.dst", "ipv6.dst")))
+    fields = {
+        ("sni", "tls-hello"): _one(
+            told, "tls.handshake.extensions_server_name", "ssl.handshake.extensions_server_name"
+        ),
+        ("code", "tls-alert"): _one(told, "tls.alert_message.desc", "ssl.alert_message.desc"),
+    }
+    return [
+        Message(
+            source=lines.source(i), where=context.where, emitter="tls", kind=kind, fields=((name, value), *ends), text=lines.text[i].strip()
+        )
+        for (name, kind), value in fields.items()
+        if value
+    ]  # fmt: skip
 
 
 def _one(told: dict[str, str], *names: str) -> str:

@@ -50,7 +50,8 @@ class Icmp(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CapturedPacket(Record, frozen=True, kw_only=True):
-    """One packet of a capture. ``length`` is the IP total length in bytes, ``payload`` that of the transport."""
+    """One packet of a capture. ``length`` is the IP total length in bytes, ``payload`` that of the transport; ``id`` is the
+    datagram's identification, which its fragments share."""
 
     dev: str = ""
     direction: str = ""
@@ -65,6 +66,7 @@ class CapturedPacket(Record, frozen=True, kw_only=True):
     payload: int | None = None
     ttl: int | None = None
     df: bool | None = None
+    id: int | None = None
     more_fragments: bool = False
     fragment_offset: int = 0
     tcp_flags: str = ""

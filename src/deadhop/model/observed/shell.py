@@ -52,8 +52,11 @@ class Elapsed(Record, frozen=True, kw_only=True):
 
 
 class LineCount(Record, frozen=True, kw_only=True):
-    """The number that ``… | grep -c PATTERN`` or ``… | wc -l`` printed. ``pattern`` is empty for ``wc -l``."""
+    """The number that ``… | grep -c PATTERN`` or ``… | wc -l`` printed. ``pattern`` is empty for ``wc``; ``unit`` is
+    ``bytes`` for ``wc -c``. ``command`` is the line that was typed."""
 
     program: str
     count: int
     pattern: str = ""
+    unit: str = "lines"
+    command: str = ""

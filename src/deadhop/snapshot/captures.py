@@ -1,0 +1,59 @@
+"""What captured packets show together: handshakes that never finish, captures that could show one direction only."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from deadhop.model.observed.packets import CapturedPacket
+from deadhop.model.observed.shell import CommandRun
+
+_ONE_SIDE = re.compile(
+    r"\b(?:src|dst)\s+(?:host|net|port|portrange)?\s*[\w.:/]+|tcp\[(?:13|tcpflags)\]\s*(?:&\s*[\w-]+\s*)?[!=]=?|icmp\[(?:0|icmptype)\]\s*="
+)
+
+
+def pair(packet: CapturedPacket) -> frozenset[tuple[str, int | None]]:
+    """The two ends of a packet's connection, whatever its direction."""
+    return frozenset({(packet.src, packet.sport), (packet.dst, packet.dport)})
+
+
+def never_established(packets: Iterable[CapturedPacket]) -> list[CapturedPacket]:
+    """SYNs (with or without ACK) that were sent again on one device, of connections that show nothing but SYNs."""
+    tcp = [p for p in packets if p.tcp_flags]
+    beyond = {pair(p) for p in tcp if "S" not in p.tcp_flags}
+    sent = Counter((p.dev, p.src, p.sport, p.dst, p.dport, p.tcp_flags) for p in tcp)
+    return [
+        p
+        for p in tcp
+        if pair(p) not in beyond and sent[p.dev, p.src, p.sport, p.dst, p.dport, p.tcp_flags] > 1
+    ]
+
+
+def refusals(packets: Iterable[CapturedPacket]) -> list[CapturedPacket]:
+    """Resets that answer a SYN from its own destination: nothing listens there (tcp_v4_send_reset)."""
+    asked: set[tuple[str, int | None, str, int | None]] = set()
+    found = []
+    for packet in packets:
+        ends = (packet.src, packet.sport, packet.dst, packet.dport)
+        if packet.tcp_flags == "S":
+            asked.add(ends)
+        elif "R" in packet.tcp_flags and (packet.dst, packet.dport, packet.src, packet.sport) in asked:
+            found.append(packet)
+        elif packet.tcp_flags == "S.":
+            asked.discard((packet.dst, packet.dport, packet.src, packet.sport))
+    return found
+
+
+def one_sided(packet: CapturedPacket, runs: Iterable[CommandRun]) -> bool:
+    """Whether the filter of the capture that shows ``packet`` keeps one direction only: then a missing answer proves nothing."""
+    captures = [
+        r
+        for r in runs
+        if r.program in ("tcpdump", "tshark", "dumpcap")
+        and r.source.file == packet.source.file
+        and r.source.line < packet.source.line
+    ]
+    last = max(captures, key=lambda r: r.source.line, default=None)
+    return last is not None and _ONE_SIDE.search(last.line) is not None
