@@ -50,12 +50,13 @@ def operands(argv: tuple[str, ...], verb: str) -> list[str]:
 @dataclass(frozen=True)
 class Asked:
     """The shapes of what is printed. ``headed`` where a line of column names comes first; ``table`` names the printer
-    columns of rows that awk cut; ``yaml`` where values are printed as YAML (yq)."""
+    columns of rows that awk cut; ``yaml`` where values are printed as YAML (yq); ``tallied`` where ``uniq -c`` put a number before each row."""
 
     shapes: tuple[Shape, ...] = ()
     headed: tuple[str, ...] = ()
     table: tuple[str, ...] = ()
     yaml: bool = False
+    tallied: bool = False
 
 
 def _words(text: str) -> list[str]:
@@ -82,7 +83,7 @@ def _program(words: list[str]) -> str:
 def of(command: CommandRun) -> Asked | None:
     """The shape of a command's output; None where it is the whole output or its filters are beyond us."""
     output = _as_jsonpath(option(command.argv, "-o", "--output", "--template"), command.argv)
-    yaml = False
+    yaml = tallied = False
     shapes: tuple[Shape, ...] = ()
     headed: tuple[str, ...] = ()
     if output.startswith("jsonpath="):
@@ -108,11 +109,13 @@ def of(command: CommandRun) -> Asked | None:
         elif program in ("awk", "gawk", "mawk") and not shapes:
             table = _awk(command, text)
             return Asked(table=table) if table else None
-        elif program not in _LINEWISE or ("-c" in words and program in ("grep", "uniq", "egrep")):
+        elif program == "uniq" and "-c" in words:
+            tallied = True
+        elif program not in _LINEWISE or ("-c" in words and program in ("grep", "egrep")):
             return None
     if not shapes or (shapes == (Ref(()),)):
         return None
-    return Asked(shapes, headed, yaml=yaml)
+    return Asked(shapes, headed, yaml=yaml, tallied=tallied)
 
 
 _GO = (

@@ -142,7 +142,7 @@ def _sentence(argv: tuple[str, ...]) -> bool:
 def _command(text: str, line: str) -> Command | None:
     first, *filters = _split_pipes(text)
     try:
-        words = shlex.split(first, comments=True)
+        words = _substituted(shlex.split(first, comments=True))
     except ValueError:
         words = first.split()
     where: str | None = None
@@ -210,16 +210,36 @@ def _command(text: str, line: str) -> Command | None:
     )
 
 
+def _substituted(words: list[str]) -> list[str]:
+    """A command substitution ``$(…)`` as one word, whatever it holds."""
+    made: list[str] = []
+    depth = 0
+    for word in words:
+        if depth:
+            made[-1] += f" {word}"
+            depth += word.count("(") - word.count(")")
+        else:
+            made.append(word)
+            depth = word.count("(") - word.count(")") if "$(" in word else 0
+        depth = max(0, depth)
+    return made
+
+
 def _split_pipes(text: str) -> list[str]:
     parts: list[str] = []
     quote = ""
     current = ""
+    depth = 0
     for c in text:
         if quote:
             quote = "" if c == quote else quote
         elif c in "'\"":
             quote = c
-        elif c == "|":
+        elif c == "(" and (depth or current.endswith("$")):
+            depth += 1
+        elif c == ")" and depth:
+            depth -= 1
+        elif c == "|" and not depth:
             parts.append(current)
             current = ""
             continue

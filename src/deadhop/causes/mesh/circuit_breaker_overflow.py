@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
-from deadhop.model.observed.http import LocalReply
+from deadhop.model.observed.http import HttpExchange, LocalReply
 from deadhop.model.observed.kernel import Counter
 from deadhop.model.observed.kube import DestinationRule
 from deadhop.model.observed.mesh import EnvoyAccess
@@ -34,10 +34,12 @@ SLUG = "circuit-breaker-overflow"
 
 
 def check(view: View) -> Iterator[Hypothesis]:
-    answers = replies(view.of(LocalReply), view.of(EnvoyAccess))
+    answers = replies(view.of(LocalReply), view.of(EnvoyAccess), view.of(HttpExchange))
     over = with_flag(answers, "UO")
     other = without_flag(answers, "UO")
-    counted = [c for c in view.of(Counter) if "overflow" in c.name and c.value > 0]
+    # Envoy sets this header where a circuit breaker, or a maintenance switch, refused the request (router.cc).
+    over += [e for e in view.of(HttpExchange) if e.header("x-envoy-overloaded") == "true" and e not in over]
+    counted = [c for c in view.of(Counter) if c.value > 0 and _overflow(c)]
     if not over and not other and not counted:
         return
     limits = [
@@ -65,12 +67,18 @@ def check(view: View) -> Iterator[Hypothesis]:
     )  # fmt: skip
 
 
+def _overflow(counter: Counter) -> bool:
+    """Whether a counter counts requests or connections that a circuit breaker refused."""
+    flags = dict(counter.labels).get("response_flags", "").split(",")
+    return "UO" in flags or ("overflow" in counter.name and ".outlier_detection." not in counter.name)
+
+
 CAUSE = Cause(
     slug=SLUG,
     family="mesh",
     title="Requests beyond the proxy's connection, pending or request limits fail at once.",
-    inputs=(LocalReply, EnvoyAccess, Counter, DestinationRule),
-    needs=(LocalReply, EnvoyAccess, Counter),
+    inputs=(LocalReply, EnvoyAccess, HttpExchange, Counter, DestinationRule),
+    needs=(LocalReply, EnvoyAccess, HttpExchange, Counter),
     rivals=("benign-intended-circuit-breaking", "service-selector-matches-no-pods"),
     check=check,
 )

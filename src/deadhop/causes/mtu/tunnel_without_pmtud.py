@@ -45,6 +45,7 @@ def check(view: View) -> Iterator[Hypothesis]:
                     "the host has learned a smaller MTU for the way",
                     learned,
                     weight=1.6,
+                    required=link.flags is None,  # the module's own tunl0 has it off as well, and may be down
                     decide="ip route get PEER-NODE-IP   # cache expires … mtu …",
                 ),
             ),

@@ -41,6 +41,8 @@ from deadhop.model.record import Record
 #: Where a row stands (its first and last line's index) and what it says.
 Placed = tuple[int, int, Found]
 _ROWS = 2000
+#: The number that ``uniq -c`` puts before a row.
+_TALLY = re.compile(r"^\s*\d+\s(?=\S)")
 _ITEM = ("items", None)
 _DEAD = re.compile(r"^(?:Error from server|No resources found|error: |jq: error|command terminated)")
 
@@ -52,6 +54,9 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     asked = of(command)
     if asked is None or _document(lines, i, asked):
         return i, []
+    if asked.tallied:
+        text = [_TALLY.sub("", row, count=1) if n >= i else row for n, row in enumerate(lines.text)]
+        lines = Lines(lines.file, text, lines.first)
     after, rows = _table(lines, i, asked, command) if asked.table or asked.headed else _rows(lines, i, asked)
     if not any(found for _first, _last, found in rows):
         return i, []
@@ -262,7 +267,7 @@ def _values(lines: Lines, rows: list[Placed], command: CommandRun, context: Cont
     for first, last, found in rows:
         locate = Locate(lines.file, lines.first + first, lines.first + last if last > first else 0)
         inner = [(_below(p), v) for p, v in found]
-        value = grow(inner)
+        value = _of_device(grow(inner), command)
         if isinstance(value, list) and all(p and p[0] is None for p, _v in inner):
             listed = merge(listed, value)
             continue
@@ -275,6 +280,19 @@ def _values(lines: Lines, rows: list[Placed], command: CommandRun, context: Cont
         first, last = rows[0][0], rows[-1][1]
         locate = Locate(lines.file, lines.first + first, lines.first + last if last > first else 0)
         yield from read_value(listed, locate, context)
+
+
+def _of_device(value: Any, command: CommandRun) -> Any:
+    """A device's fields with the name that ``ip link show NAME`` asked for, where the filter left the name out."""
+    item = value[0] if isinstance(value, list) and len(value) == 1 else value
+    if command.program != "ip" or not isinstance(item, dict) or "ifname" in item:
+        return value
+    words = [w for w in command.argv[1:] if not w.startswith("-")]
+    named = words[2:] if words[:1] in (["link"], ["l"], ["addr"], ["a"], ["address"]) else []
+    named = [w for w in named if w not in ("dev", "up")]
+    if len(named) != 1 or not item.keys() & {"mtu", "linkinfo", "operstate"}:
+        return value
+    return [{**item, "ifname": named[0]}]
 
 
 def _below(path: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -13,9 +13,12 @@ import msgspec
 
 from deadhop.evidence.format import Context, Locate, ValueFormat
 from deadhop.evidence.namespace import iproute2, nft
+from deadhop.model.net import Listing
 from deadhop.model.record import Record
 
 Reader = Callable[[bytes, str], Iterator[Record]]
+#: What a link has besides its name; a command may have left out everything else.
+_OF_LINK = frozenset({"ifindex", "mtu", "linkinfo", "operstate", "qdisc", "addr_info"})
 
 
 def _reader(value: Any, six: bool = False) -> Reader | None:
@@ -27,7 +30,7 @@ def _reader(value: Any, six: bool = False) -> Reader | None:
     keys = first.keys()
     if "priority" in keys and ("src" in keys or "table" in keys or "action" in keys):
         return iproute2.rules6 if six else iproute2.rules4
-    if "ifname" in keys and "ifindex" in keys:
+    if "ifname" in keys and keys & _OF_LINK:
         return iproute2.addresses if "addr_info" in keys else iproute2.links
     if "dst" in keys and "lladdr" in keys and "dev" in keys:
         return iproute2.neighbours
@@ -41,7 +44,10 @@ def _read(value: Any, locate: Locate, context: Context) -> Iterable[Record]:
     reader = _reader(value, six)
     if reader is None:
         return
+    cut = any("ifname" in item and "ifindex" not in item for item in value if isinstance(item, dict))
     for record in reader(msgspec.json.encode(value), locate.file):
+        if cut and isinstance(record, Listing):
+            continue  # what a filter chose of a listing is not the whole
         yield msgspec.structs.replace(record, source=locate(record.source.path), where=context.where)
 
 
