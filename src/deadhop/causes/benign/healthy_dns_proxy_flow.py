@@ -23,10 +23,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deadhop.model.cause import Cause, Hypothesis, View, judged
+from deadhop.model.cause import Cause, Hypothesis, View, judged, shown
 from deadhop.model.observed.dns import DnsServerError
 from deadhop.model.observed.http import DialFailure, LocalReply
+from deadhop.model.observed.kernel import Counter
 from deadhop.model.observed.policy import CiliumEvent, Flow
+from deadhop.model.record import Record
 
 SLUG = "benign-healthy-dns-proxy-flow"
 
@@ -43,7 +45,11 @@ def check(view: View) -> Iterator[Hypothesis]:
         return
     answered_names = {f.dns.qname for f in answered if f.dns}
     open_names = {f.dns.qname for f in asked if f.dns} - answered_names
-    bad = [
+    counted = [c for c in view.of(Counter) if c.name == "cilium_policy_l7_total" and dict(c.labels).get("proxy_type", "fqdn") == "fqdn"]
+    refused = [c for c in counted if dict(c.labels).get("rule") in ("denied", "parse_errors") and c.value > 0]
+    none = [c for c in counted if dict(c.labels).get("rule") == "denied" and c.value == 0]
+    bad: list[Record] = [
+        *refused,
         *(
             f
             for f in flows
@@ -64,8 +70,9 @@ def check(view: View) -> Iterator[Hypothesis]:
                 "their answers are forwarded and hold addresses", True, answered, weight=1.4, required=True
             ),
             judged("no flow is denied, in error or lost", not bad, bad, weight=1.2, required=True),
+            shown("the proxy counts no denied query", none, weight=0.4),
             judged("every name that was asked is answered", not open_names, [], weight=0.4),
-        ),
+        ),  # fmt: skip
         explains=("what fails, if anything fails, is not this lookup",),
         prior=-1.0,
     )
@@ -76,7 +83,7 @@ CAUSE = Cause(
     family="benign",
     title="DNS passes through the policy proxy and is answered: nothing is wrong here.",
     severity="benign",
-    inputs=(Flow, CiliumEvent, DnsServerError, DialFailure, LocalReply),
+    inputs=(Flow, CiliumEvent, Counter, DnsServerError, DialFailure, LocalReply),
     needs=(Flow,),
     rivals=("egress-policy-missing-dns-allow", "fqdn-policy-without-l7-dns-rule", "tofqdns-entry-expired"),
     check=check,

@@ -16,7 +16,7 @@ Raise the proxy's header buffer, or reduce the headers.
 
 References
 ----------
-nginx proxy_buffer_size; Envoy max_response_headers_kb; Go Transport.MaxResponseHeaderBytes.
+nginx proxy_buffer_size; HAProxy tune.bufsize, tune.maxrewrite, 8.5 session state PH; Envoy max_response_headers_kb; Go Transport.MaxResponseHeaderBytes.
 """
 
 from __future__ import annotations
@@ -56,8 +56,18 @@ def check(view: View) -> Iterator[Hypothesis]:
     failed: list[Record] = [e for e in view.of(HttpExchange) if e.status == 502]
     failed += [p for p in view.of(ErrorPage) if p.status == 502]
     failed += [m for m in said(view.of(Message), "access") if m.field("status") == "502"]
-    limits = [p for p in view.of(NginxProxy) if p.setting("proxy_buffer_size")]
-    room = min([size for p in limits if (size := _bytes(p.setting("proxy_buffer_size") or ""))], default=0)
+    # HAProxy answers 502 with the state P, H where it blocks a response while it reads the header.
+    blocked = [m for m in said(view.of(Message), "haproxy-log") if m.field("state").startswith("PH") and m.field("status") == "502"]
+    failed += blocked
+    limits: list[Record] = [p for p in view.of(NginxProxy) if p.setting("proxy_buffer_size")]
+    room = min([size for p in view.of(NginxProxy) if (size := _bytes(p.setting("proxy_buffer_size") or ""))], default=0)
+    tuned = {m.field("name"): m for m in said(view.of(Message), "proxy-setting", emitter="haproxy")}
+    if buffer := tuned.get("tune.bufsize"):
+        reserve = tuned.get("tune.maxrewrite")
+        limits += [buffer, *([reserve] if reserve else [])]
+        room = int(buffer.field("value")) - (int(reserve.field("value")) if reserve else 0)
+    elif blocked:
+        room = room or HAPROXY
     counted: list[Record] = [
         c
         for c in view.of(LineCount)
@@ -75,16 +85,19 @@ def check(view: View) -> Iterator[Hypothesis]:
         checks=(
             shown("the proxy says that the header is too big, or the response's headers are", [*big, *coded] or sized, weight=2.4 if big or coded else 1.2, required=True, decide="curl -sI http://POD-IP:PORT/PATH | wc -c"),
             shown("the proxy answers 502", failed, weight=0.5),
+            shown("HAProxy blocked the response while it read its header", blocked if sized else [], weight=0.8),
             shown("a limit is configured", limits, weight=0.7 if counted and room else 0.1),
         ),
         explains=("only responses with many or large cookies fail, and the upstream logs success",),
-        fixes=(Fix(title="Raise the buffer", artifact="# ingress-nginx\nnginx.ingress.kubernetes.io/proxy-buffer-size: 16k\nnginx.ingress.kubernetes.io/proxy-buffers-number: \"8\"\n# nginx\nproxy_buffer_size 16k;\nproxy_buffers 8 16k;\nproxy_busy_buffers_size 32k;\n"),),
+        fixes=(Fix(title="Raise the buffer", artifact="# ingress-nginx\nnginx.ingress.kubernetes.io/proxy-buffer-size: 16k\nnginx.ingress.kubernetes.io/proxy-buffers-number: \"8\"\n# nginx\nproxy_buffer_size 16k;\nproxy_buffers 8 16k;\nproxy_busy_buffers_size 32k;\n# HAProxy, section global\ntune.bufsize 32768\n"),),
         prior=-1.2,
     )  # fmt: skip
 
 
-#: A curl that prints the head of a response and nothing else.
-_HEAD = re.compile(r"\s-\w*I\b|\s--head\b|-D ?-(?=\s)|--dump-header ?-")
+#: A curl that prints or keeps the head of a response and nothing else.
+_HEAD = re.compile(r"\s-\w*I\b|\s--head\b|-D ?-(?=\s)|--dump-header ?-|(?:-D ?|--dump-header[ =])[\w./-]+\s.*\bwc -c\b")
+#: tune.bufsize less tune.maxrewrite where neither is set (HAProxy configuration manual 3.2).
+HAPROXY = 16384 - 1024
 #: proxy_buffer_size where none is set: one memory page, and two on some platforms (ngx_http_proxy_module).
 DEFAULT = 8192
 

@@ -51,6 +51,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     denied += [a for a in view.of(EnvoyAccess) if NONE.search(a.details)]
     named: list[Record] = [a for a in view.of(EnvoyAccess) if NAMED.search(a.details)]
     named += [m for m in said(rules, "rbac-denied") if m.field("policy").strip(",.") not in ("none", "")]
+    named += said(rules, "policy-named-denial", emitter="ztunnel")
     bodies = [r for r in view.of(LocalReply) if r.text == "RBAC: access denied"]
     allow = [p for p in view.of(AuthorizationPolicy) if str(p.spec.get("action", "ALLOW")).upper() == "ALLOW"]
     deny = [

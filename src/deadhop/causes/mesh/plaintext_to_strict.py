@@ -4,7 +4,8 @@ What happens
 ------------
 The server's PeerAuthentication is STRICT, so its inbound listener has filter chains for TLS alone. A caller without a
 sidecar, or one whose traffic bypasses it, sends plain text: no filter chain matches, Envoy closes the connection and
-logs ``0 NR filter_chain_not_found``. The caller sees a reset or an empty reply.
+logs ``0 NR filter_chain_not_found``. In ambient mode the server's ztunnel refuses a connection that came outside of the
+tunnel and names the policy made of the PeerAuthentication. The caller sees a reset or an empty reply.
 
 How to tell it from its neighbours
 ----------------------------------
@@ -17,7 +18,8 @@ Bring the caller into the mesh, or make that port permissive.
 
 References
 ----------
-Istio PeerAuthentication; pilot/pkg/networking/core inbound filter chains; Envoy details filter_chain_not_found.
+Istio PeerAuthentication; pilot/pkg/networking/core inbound filter chains; Envoy details filter_chain_not_found;
+pilot/pkg/serviceregistry/kube/controller/ambient/authorization.go (istio_converted_static_strict).
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ from deadhop.model.observed.http import DialFailure, HttpExchange, HttpRequestDu
 from deadhop.model.observed.kube import PeerAuthentication, Pod, mappings
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.message import Message
+from deadhop.model.record import Record
 from deadhop.snapshot.names import same_service
 from deadhop.snapshot.said import said
 
@@ -49,7 +52,9 @@ def strict(policies: list[PeerAuthentication]) -> list[PeerAuthentication]:
 
 
 def check(view: View) -> Iterator[Hypothesis]:
-    refused = [a for a in view.of(EnvoyAccess) if "NR" in a.flags and "filter_chain_not_found" in a.details]
+    unmatched = [a for a in view.of(EnvoyAccess) if "NR" in a.flags and "filter_chain_not_found" in a.details]
+    denied = said(view.of(Message), "plaintext-refused", emitter="ztunnel")
+    refused: list[Record] = [*unmatched, *denied]
     demands = strict(view.of(PeerAuthentication))
     answered = [e for e in view.of(HttpExchange) if e.status and "envoy" in e.header("server").lower()]
     proxied = [*answered, *(r for r in view.of(LocalReply) if r.reset_reason)]
@@ -70,16 +75,19 @@ def check(view: View) -> Iterator[Hypothesis]:
         if d.host_header and d.dial_host and not same_service(d.host_header, d.dial_host)
     ]
     bare = [p for p in view.of(Pod) if p.raw.get("spec") and not _sidecar(p)]
+    clients = {m.field("client") for m in denied}
+    bare += [p for p in view.of(Pod) if p.ip and p.ip in clients and p not in bare]
     if not (refused or (demands and (closed or proxied)) or proxied):
         return
     yield Hypothesis(
-        subject=refused[0].downstream_local if refused else "the server's inbound port",
+        subject=unmatched[0].downstream_local if unmatched else (denied[0].field("server") if denied else "the server's inbound port"),
         title="A caller without mesh TLS sends plain text to a workload that accepts only mutual TLS.",
         checks=(
-            judged("plain text reaches a listener that takes only TLS (filter_chain_not_found)", True if refused else None, refused, weight=2.0, required=not (demands and closed), decide="kubectl logs SERVER-POD -c istio-proxy --tail=50   # 0 NR filter_chain_not_found"),
+            judged("plain text reaches a server whose proxy takes only mutual TLS, and is refused there", True if refused else None, refused, weight=2.0, required=not (demands and closed), decide="kubectl logs SERVER-POD -c istio-proxy --tail=50   # 0 NR filter_chain_not_found"),
             judged("the caller has no sidecar (it gets no HTTP answer from a proxy)", False if proxied else (True if closed or bare else None), proxied or closed or bare, weight=0.9, required=bool(proxied) and not refused),
             shown("the caller's connection is closed without an answer", closed, weight=0.7, required=bool(demands and closed and not refused)),
             shown("a policy demands mutual TLS", demands, weight=0.8, required=bool(demands and closed and not refused), decide="kubectl get peerauthentication -A -o yaml"),
+            shown("the server's ztunnel names the policy: one that is made of a strict PeerAuthentication", denied, weight=0.7),
             judged("the caller's Host is the Service's own", False if foreign or passed else None, [*foreign, *passed], weight=0.8),
         ),
         explains=("the server's sidecar closes the connection before any byte reaches the application",),
@@ -131,7 +139,7 @@ CAUSE = Cause(
     family="mesh",
     title="A caller without mesh TLS sends plain text to a workload that accepts only mutual TLS.",
     inputs=(EnvoyAccess, HttpExchange, DialFailure, LocalReply, HttpRequestDump, PeerAuthentication, Pod, Message),
-    needs=(EnvoyAccess, PeerAuthentication, LocalReply),
+    needs=(EnvoyAccess, PeerAuthentication, LocalReply, Message),
     rivals=("host-header-forwarded-breaks-mesh-routing", "pod-ip-call-bypasses-mtls-under-strict", "destinationrule-drops-mtls-under-strict", "kubelet-probe-blocked-by-strict-mtls"),
     check=check,
 )  # fmt: skip

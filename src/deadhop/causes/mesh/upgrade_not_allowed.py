@@ -24,7 +24,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
-from deadhop.model.observed.http import HttpExchange
+from deadhop.model.observed.http import HttpExchange, LocalReply
+from deadhop.model.observed.kube import Absent
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.message import Message
 from deadhop.model.record import Record
@@ -41,18 +42,23 @@ def check(view: View) -> Iterator[Hypothesis]:
     asked: list[Record] = [
         m for m in said(view.of(Message), "request-header") if m.field("name").lower() == "upgrade"
     ]
-    asked += [e for e in view.of(HttpExchange) if _upgrade(e) and (e.status in (403, 426))]
+    asked += [e for e in view.of(HttpExchange) if _upgrade(e) and e.status in (403, 426) and _of_proxy(e)]
     if not refused and not (asked and any(isinstance(e, HttpExchange) for e in asked)):
         return
     other = [r for r in asked if _wanted(r) not in ("websocket", "")]
-    denied = [m for m in said(view.of(Message), "rbac-denied") if m.field("mode") == "enforced"]
+    denied: list[Record] = [m for m in said(view.of(Message), "rbac-denied") if m.field("mode") == "enforced"]
+    denied += [r for r in view.of(LocalReply) if r.text == "RBAC: access denied"]
+    hosts = {e.host for e in asked if isinstance(e, HttpExchange) and e.host}
+    plain = [e for e in view.of(HttpExchange) if e.host in hosts and (e.status or 500) < 400 and not _upgrade(e)]
+    unruled = [a for a in view.of(Absent) if a.kind == "AuthorizationPolicy" and not a.name]
     yield Hypothesis(
         subject=f"upgrade to {_wanted(asked[0])}" if asked else "the requested upgrade",
         title=f"The proxy refuses the HTTP upgrade{' to ' + _wanted(other[0]) if other else ''}: it lets through only the types that it is configured for.",
         checks=(
-            shown("the proxy's own reply says that the upgrade failed", refused or [e for e in other if isinstance(e, HttpExchange)], weight=2.0, required=True, decide="kubectl logs POD -c istio-proxy | grep upgrade_failed"),
+            shown("the proxy refuses a request that asks for an upgrade", refused or [e for e in other if isinstance(e, HttpExchange)], weight=2.0, required=True, decide="kubectl logs POD -c istio-proxy | grep upgrade_failed"),
             judged("the protocol asked for is not websocket", True if other else (False if asked else None), other or asked, weight=0.9),
-            judged("no authorization policy denied it", False if denied else None, denied, weight=1.0, required=bool(denied)),
+            shown("a request without an upgrade is served by the same host", plain, weight=0.7, decide="curl -si http://HOST:PORT/PATH   # without the Upgrade header"),
+            judged("no authorization policy denied it", False if denied else (True if unruled else None), denied or unruled, weight=0.6 if unruled and not denied else 1.0, required=bool(denied)),
         ),
         explains=("ordinary requests to the same host succeed, and no authorization log shows a denial",),
         fixes=(
@@ -66,6 +72,12 @@ def check(view: View) -> Iterator[Hypothesis]:
 def _upgrade(exchange: HttpExchange) -> str:
     told = next((v for k, v in exchange.request_headers if k == "upgrade"), "").lower()
     return "" if told in ("websocket", "h2c") else told
+
+
+def _of_proxy(exchange: HttpExchange) -> bool:
+    """Whether Envoy may have made this answer itself: no other server signed it, and it denies nothing in words."""
+    server = exchange.header("server").lower()
+    return (not server or "envoy" in server) and "RBAC" not in exchange.body
 
 
 def _wanted(record: Record) -> str:
@@ -86,7 +98,10 @@ CAUSE = Cause(
         Message,
         EnvoyAccess,
         HttpExchange,
+        LocalReply,
+        Absent,
     ),
+    needs=(Message, EnvoyAccess, HttpExchange),
     rivals=(
         "authz-no-allow-rule-matches",
         "http10-client-rejected-by-proxy",

@@ -13,7 +13,7 @@ _DROP = re.compile(
     r"^\s*xx drop \((?P<reason>[^)]*)\)(?: to endpoint (?P<ep>\d+))? flow (?P<flow>0x[0-9a-f]+)(?P<rest>.*)$"
 )
 _TRACE = re.compile(
-    r"^\s*(?P<dir>->|<-) (?P<point>stack|endpoint \d+|overlay|network|proxy port \d+|host from flow|\S+)(?: flow (?P<flow>0x[0-9a-f]+))?\s*,?(?P<rest>.*identity.*)$"
+    r"^\s*(?P<dir>->|<-) (?!Request |Response )(?P<point>stack|endpoint \d+|overlay|network|proxy port \d+|host from flow|\S+)(?: flow (?P<flow>0x[0-9a-f]+))?\s*,?(?P<rest>.*identity.*)$"
 )
 _IDENTITY = re.compile(r"identity (?P<src>[\w-]+)->(?P<dst>[\w-]+)")
 _ADDRESS = re.compile(

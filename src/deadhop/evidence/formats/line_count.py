@@ -1,4 +1,4 @@
-"""The number that ``… | grep -c PATTERN`` or ``… | wc -l`` prints: how many lines a listing has."""
+"""The number that ``… | grep -c PATTERN`` or ``… | wc -l`` prints: how many lines a listing has; rows of ``wc -c FILES``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from deadhop.model.observed.shell import LineCount
 from deadhop.model.record import Record
 
 _NUMBER = re.compile(r"^\s*\d{1,9}\s*$")
+_FILE = re.compile(r"^\s*(?P<count>\d{1,9})\s+(?P<name>[\w./-]+)\s*$")
+_WC = re.compile(r"\bwc\s+-(?P<unit>[cl])\s+[^\s|;]")
 _GREP = re.compile(
     r"^[ef]?grep\s+(?:-\S+\s+)*?-\w*c\w*\s+(?:-\S+\s+)*(?P<pattern>'[^']*'|\"[^\"]*\"|\S+)\s*$"
 )
@@ -35,4 +37,27 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     return i + 1, [count]
 
 
-FORMAT = LineFormat("line-count", _NUMBER, _read, priority=15)
+def _read_file(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    run = context.command
+    asked, match = _WC.search(run.line) if run else None, _FILE.match(lines.text[i])
+    if run is None or asked is None or match is None:
+        return i, []
+    if match["name"] == "total":
+        return i + 1, []
+    unit = "bytes" if asked["unit"] == "c" else "lines"
+    count = LineCount(
+        source=lines.source(i),
+        where=context.where,
+        program=run.program,
+        count=int(match["count"]),
+        unit=unit,
+        command=run.line,
+        name=match["name"],
+    )
+    return i + 1, [count]
+
+
+FORMATS = (
+    LineFormat("line-count", _NUMBER, _read, priority=15),
+    LineFormat("file-count", _FILE, _read_file, priority=15),
+)

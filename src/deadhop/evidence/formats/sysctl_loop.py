@@ -36,8 +36,10 @@ def _asked(context: Context, item: str) -> str:
 
 
 _COUNTED = re.compile(
-    r"\bgrep\s+(?:-\S+\s+)*['\"]?\\?\.?(?P<setting>rp_filter|forwarding|accept_local|send_redirects|log_martians)\b"
+    r"(?:\bgrep\s+(?:-\S+\s+)*['\"]?\\?\.?|\bsysctl\s[^|]*?(?:-\w*r|--pattern)[= ]\s*['\"]?\S*?|/proc/sys/net/ipv4/conf/\*/)(?P<setting>rp_filter|forwarding|accept_local|send_redirects|log_martians)\b"
 )
+#: What leaves only the values: the last column, or files printed without their names.
+_VALUES = re.compile(r"\b(?:awk|cut|sed|cat|tr)\s|\bgrep\s+-\w*h|\bsysctl\s[^|]*-\w*n")
 _TALLY = re.compile(
     r"awk\s+'\{\s*(?P<array>\w+)\[\$\d+\]\+\+\s*\}\s*END\s*\{\s*for\s*\((?P<key>\w+) in (?P=array)\)\s*print (?P=key), ?(?P=array)\[(?P=key)\]"
 )
@@ -51,7 +53,7 @@ def _read_tally(lines: Lines, i: int, context: Context) -> tuple[int, list[Recor
         return i, []
     if _TALLY.search(line):
         value = match[1]
-    elif "uniq -c" in line and "awk" in line:
+    elif "uniq -c" in line and _VALUES.search(line):
         value = match[2]
     else:
         return i, []

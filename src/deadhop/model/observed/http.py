@@ -108,3 +108,16 @@ class NginxProxy(Record, frozen=True, kw_only=True):
         for name, value in self.variables:
             text = text.replace(f"${{{name}}}", value).replace(f"${name}", value)
         return text.partition("://")[2].partition("/")[0] or text
+
+
+class ProxyServer(Record, frozen=True, kw_only=True):
+    """A server behind a reverse proxy: as configured (``target``, and the ``resolvers`` that ask for its name again; empty
+    where nothing does), or as the running proxy holds it (``address``, ``state`` up or down)."""
+
+    proxy: str
+    backend: str = ""
+    name: str = ""
+    target: str = ""
+    address: str = ""
+    resolvers: str = ""
+    state: str = ""

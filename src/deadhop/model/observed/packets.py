@@ -86,6 +86,16 @@ class ArpPacket(Record, frozen=True, kw_only=True):
     mac: str = ""
 
 
+class SwitchFrame(Record, frozen=True, kw_only=True):
+    """A frame that a switch sends for itself. ``kind`` is stp, lldp, cdp, lacp, loop or llc; addresses are empty where the
+    capture does not show the link layer."""
+
+    dev: str = ""
+    src: str = ""
+    dst: str = ""
+    kind: str
+
+
 class SkbStep(msgspec.Struct, frozen=True, kw_only=True):
     """One kernel function that an skb passed, with its metadata. ``line`` is its line in the evidence."""
 

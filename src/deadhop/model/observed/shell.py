@@ -53,10 +53,11 @@ class Elapsed(Record, frozen=True, kw_only=True):
 
 class LineCount(Record, frozen=True, kw_only=True):
     """The number that ``… | grep -c PATTERN`` or ``… | wc -l`` printed. ``pattern`` is empty for ``wc``; ``unit`` is
-    ``bytes`` for ``wc -c``. ``command`` is the line that was typed."""
+    ``bytes`` for ``wc -c``, with the file's ``name`` where it counts files. ``command`` is the line that was typed."""
 
     program: str
     count: int
     pattern: str = ""
     unit: str = "lines"
     command: str = ""
+    name: str = ""

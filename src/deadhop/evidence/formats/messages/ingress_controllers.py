@@ -7,6 +7,7 @@ from deadhop.evidence.formats.messages import catalogue, entry
 _NGINX = "kubernetes/ingress-nginx internal/ingress/controller"
 _TRAEFIK = "traefik pkg/provider/kubernetes, pkg/server/service"
 _HAPROXY = "haproxy doc/configuration.txt, 8.5 session state"
+_HAPROXY_CHECK = "haproxy src/check.c, src/server.c (server state changes)"
 
 FORMAT = catalogue(
     "ingress-controller",
@@ -21,6 +22,9 @@ FORMAT = catalogue(
         entry("no-active-endpoint", r"[Ss]ervice \\?[\"']?(?P<service>[\w.-]+/[\w.-]+)\\?[\"']? does not have any active [Ee]ndpoints?", _NGINX),
         entry("service-port-missing", r"(?:[Ss]ervice|backend).*?(?:[\"'](?P<service>[\w.-]+(?:/[\w.-]+)?)[\"'])?.*?(?:does not have|has no|no) (?:a )?(?:matching |service )?port\w*:? ?(?:matching |named |number )?[\"']?(?P<port>[\w-]+)?|service port not found:? ?(?P<p2>\S*)", _TRAEFIK),
         entry("proxy-error", r"(?:http: proxy error|[Ee]rror proxying to upstream(?: server)?|'?50[24] Bad Gateway'? caused by): (?P<why>.*)", "Go net/http/httputil ReverseProxy; oauth2-proxy pkg/upstream; traefik"),
+        entry("upstream-connect-failed", r"(?:Health check for s|S)erver (?P<backend>[\w.:-]+)/(?P<server>[\w.:-]+) (?:is DOWN|failed), reason: (?P<why>Layer4 (?:connection problem|timeout)[^\n]*?)(?:, check duration|\. \d+ active|$)", _HAPROXY_CHECK),
+        entry("no-live-upstreams", r"(?:backend|proxy) '?(?P<backend>[\w.:-]+)'? has no server available", _HAPROXY_CHECK),
+        entry("upstream-address-changed", r"(?P<backend>[\w.:-]+)/(?P<server>[\w.:-]+) changed its IP from (?P<old>[0-9a-fA-F.:]+) to (?P<new>[0-9a-fA-F.:]+) by ", "haproxy src/server.c srv_update_addr"),
         entry("tls-handshake-eof", r"(?P<client>[\d.]+|[\da-f:]+):\d+ \[\d\d/\w{3}/\d{4}:[\d:.]+\] (?P<frontend>[^/\s]+/\S+): (?P<why>Connection closed during SSL handshake|Timeout during SSL handshake|SSL handshake failure \(?Connection closed\)?)", _HAPROXY),
         entry("haproxy-log", r"(?P<client>[\d.]+):\d+ \[\d\d/\w{3}/\d{4}:[\d:.]+\] (?P<frontend>\S+) (?P<backend>[^/\s]+/\S+) [\d/+-]+ (?P<status>\d+|-1)? ?\S+ .*?(?P<state>[A-Z-]{4}|[A-Z-]{2}) \d+/\d+/\d+/\d+/\d+", _HAPROXY),
         entry("self-check-failed", r"(?:failed to perform self check GET request|propagation check failed|wrong status code '?(?P<status>\d+)'?)[^\n]*?(?P<url>https?://\S+)?(?:[\"': ]+(?P<why>.*))?$", "cert-manager pkg/issuer/acme/http"),
