@@ -19,7 +19,7 @@ _TOKEN = re.compile(
     r"|\s*(?P<num>\d+(?:\.\d+)?)|\s*(?P<word>[A-Za-z_]\w*)"
 )
 #: Functions that hand their input on, in other order, form or number.
-_SAME = frozenset("select sort sort_by unique unique_by reverse tostring tojson ascii_downcase ascii_upcase ltrimstr rtrimstr flatten first last tonumber values objects arrays strings scalars limit fromjson recurse".split())  # fmt: skip
+_SAME = frozenset("select sort sort_by unique unique_by reverse tostring tojson ascii_downcase ascii_upcase ltrimstr rtrimstr sub gsub flatten first last tonumber values objects arrays strings scalars limit fromjson recurse".split())  # fmt: skip
 _DEPTH = 40
 
 Env = dict[str, Shape]
@@ -228,6 +228,8 @@ class _Parser:
             while not self.taken(")"):
                 args.append(self.pipe())
                 self.taken(";")
+        if name == "split" and len(args) == 1 and self._one_piece():
+            return lambda s, _e: [s]
         if name == "select" and args:
             return lambda s, env: [_known(s, args[0](s, env)[0] if args[0](s, env) else Opaque())]
         if name == "map" and args:
@@ -237,6 +239,23 @@ class _Parser:
         if name == "empty":
             return lambda _s, _e: []
         return lambda s, _e: [s] if name in _SAME else [Opaque()]
+
+
+    def _one_piece(self) -> bool:
+        """Whether one piece of a split text is taken next; it stands for the text."""
+        at = self.at
+        piped = self.taken("|")
+        if piped and self.peek() in ("last", "first"):
+            self.take()
+            return True
+        if (not piped or self.taken(".")) and self.peek() == "[":
+            self.take()
+            while self.peek() and (self.kind() == "num" or self.peek() == "-"):
+                self.take()
+            if self.taken("]"):
+                return True
+        self.at = at
+        return False
 
 
 def _piped(left: Filter, right: Filter) -> Filter:

@@ -1,6 +1,6 @@
 """What ``curl -w`` prints: the template of the command line, read back (curl(1), --write-out).
 
-``%{http_code}`` gives a response or, as 000, the lack of one; ``%{time_…}`` gives how long a phase took.
+``%{http_code}`` gives a response or, as 000, the lack of one; ``%{time_…}`` gives how long a phase took, ``%{speed_…}`` bytes a second.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.evidence.formats.curl import split, target
 from deadhop.evidence.shell_loop import loop
 from deadhop.model.observed.http import HttpExchange
+from deadhop.model.observed.node import Throughput
 from deadhop.model.observed.shell import CommandRun, Elapsed
 from deadhop.model.record import Record
 
@@ -78,6 +79,11 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         Elapsed(source=source, where=context.where, what=name, seconds=float(value))
         for name, value in values.items()
         if name.startswith("time_") and re.fullmatch(r"\d+(?:\.\d+)?", value)
+    ]
+    records += [
+        Throughput(source=source, where=context.where, bits=8 * float(value))
+        for name, value in values.items()
+        if name in ("speed_download", "speed_upload") and re.fullmatch(r"\d+(?:\.\d+)?", value) and float(value)
     ]
     code = values.get("http_code", values.get("response_code", ""))
     if code:
