@@ -240,7 +240,6 @@ class _Parser:
             return lambda _s, _e: []
         return lambda s, _e: [s] if name in _SAME else [Opaque()]
 
-
     def _one_piece(self) -> bool:
         """Whether one piece of a split text is taken next; it stands for the text."""
         at = self.at

@@ -45,7 +45,11 @@ def check(view: View) -> Iterator[Hypothesis]:
         return
     answered_names = {f.dns.qname for f in answered if f.dns}
     open_names = {f.dns.qname for f in asked if f.dns} - answered_names
-    counted = [c for c in view.of(Counter) if c.name == "cilium_policy_l7_total" and dict(c.labels).get("proxy_type", "fqdn") == "fqdn"]
+    counted = [
+        c
+        for c in view.of(Counter)
+        if c.name == "cilium_policy_l7_total" and dict(c.labels).get("proxy_type", "fqdn") == "fqdn"
+    ]
     refused = [c for c in counted if dict(c.labels).get("rule") in ("denied", "parse_errors") and c.value > 0]
     none = [c for c in counted if dict(c.labels).get("rule") == "denied" and c.value == 0]
     bad: list[Record] = [

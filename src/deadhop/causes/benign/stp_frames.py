@@ -42,8 +42,11 @@ def check(view: View) -> Iterator[Hypothesis]:
     counted = [c for c in view.of(Counter) if c.name == "cilium_drop" and c.value > 0]
     counts = [c for c in counted if REASON in dict(c.labels)["reason"]]
     flows = [f for f in view.of(Flow) if f.denied]
-    without_ip = [f for f in flows if REASON.lower() in f"{f.drop_reason} {f.event}".replace("_", " ").lower()]
-    captured = [s for s in view.of(SwitchFrame) if not s.dst or s.dst.startswith(SWITCHES)]
+    without_ip = [
+        f for f in flows if REASON.lower() in f"{f.drop_reason} {f.event}".replace("_", " ").lower()
+    ]
+    captured: list[Record] = [s for s in view.of(SwitchFrame) if not s.dst or s.dst.startswith(SWITCHES)]
+    captured += [f for f in without_ip if any(f"-> {mac}" in f.summary.lower() for mac in SWITCHES)]
     if not frames and not ((counts or without_ip) and captured):
         return
     link_local: list[Record] = [

@@ -57,10 +57,17 @@ def check(view: View) -> Iterator[Hypothesis]:
     failed += [p for p in view.of(ErrorPage) if p.status == 502]
     failed += [m for m in said(view.of(Message), "access") if m.field("status") == "502"]
     # HAProxy answers 502 with the state P, H where it blocks a response while it reads the header.
-    blocked = [m for m in said(view.of(Message), "haproxy-log") if m.field("state").startswith("PH") and m.field("status") == "502"]
+    blocked = [
+        m
+        for m in said(view.of(Message), "haproxy-log")
+        if m.field("state").startswith("PH") and m.field("status") == "502"
+    ]
     failed += blocked
     limits: list[Record] = [p for p in view.of(NginxProxy) if p.setting("proxy_buffer_size")]
-    room = min([size for p in view.of(NginxProxy) if (size := _bytes(p.setting("proxy_buffer_size") or ""))], default=0)
+    room = min(
+        [size for p in view.of(NginxProxy) if (size := _bytes(p.setting("proxy_buffer_size") or ""))],
+        default=0,
+    )
     tuned = {m.field("name"): m for m in said(view.of(Message), "proxy-setting", emitter="haproxy")}
     if buffer := tuned.get("tune.bufsize"):
         reserve = tuned.get("tune.maxrewrite")
@@ -95,7 +102,9 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 
 #: A curl that prints or keeps the head of a response and nothing else.
-_HEAD = re.compile(r"\s-\w*I\b|\s--head\b|-D ?-(?=\s)|--dump-header ?-|(?:-D ?|--dump-header[ =])[\w./-]+\s.*\bwc -c\b")
+_HEAD = re.compile(
+    r"\s-\w*I\b|\s--head\b|-D ?-(?=\s)|--dump-header ?-|(?:-D ?|--dump-header[ =])[\w./-]+\s.*\bwc -c\b"
+)
 #: tune.bufsize less tune.maxrewrite where neither is set (HAProxy configuration manual 3.2).
 HAPROXY = 16384 - 1024
 #: proxy_buffer_size where none is set: one memory page, and two on some platforms (ngx_http_proxy_module).

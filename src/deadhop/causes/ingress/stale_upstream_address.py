@@ -63,16 +63,27 @@ def check(view: View) -> Iterator[Hypothesis]:
     failed += [e for e in view.of(HttpExchange) if e.status in (502, 504)]
     failed += [p for p in view.of(ErrorPage) if p.status in (502, 504)]
     failed += [m for m in said(view.of(Message), "access") if m.field("status") in ("502", "504")]
-    failed += [m for m in said(view.of(Message), "haproxy-log") if m.field("status") == "503" and m.field("state").startswith("SC")]
+    failed += [
+        m
+        for m in said(view.of(Message), "haproxy-log")
+        if m.field("status") == "503" and m.field("state").startswith("SC")
+    ]
     held = {s.address: s for s in view.of(ProxyServer) if s.address}
     failed += [s for s in held.values() if s.state == "down"]
-    answers = _answers(view.of(DnsLookup), {host_port(t)[0] for t in (*(p.target for p in bound), *(s.target for s in servers))})
+    answers = _answers(
+        view.of(DnsLookup),
+        {host_port(t)[0] for t in (*(p.target for p in bound), *(s.target for s in servers))},
+    )
     live = {host_port(a)[0] for e in view.of(Endpoints) for a in e.ready} | {
         p.ip for p in view.of(Pod) if p.ip
     }
     live |= answers.keys()
     services = {s.cluster_ip for s in view.of(Service)}
-    live_at: list[Record] = [*answers.values(), *(e for e in view.of(Endpoints) if e.ready), *(p for p in view.of(Pod) if p.ip)]
+    live_at: list[Record] = [
+        *answers.values(),
+        *(e for e in view.of(Endpoints) if e.ready),
+        *(p for p in view.of(Pod) if p.ip),
+    ]
     dialled: dict[str, Record] = {
         host_port(m.field("upstream").partition("://")[2].partition("/")[0])[0]: m
         for m in view.of(Message)

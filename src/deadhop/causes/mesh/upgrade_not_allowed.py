@@ -49,7 +49,9 @@ def check(view: View) -> Iterator[Hypothesis]:
     denied: list[Record] = [m for m in said(view.of(Message), "rbac-denied") if m.field("mode") == "enforced"]
     denied += [r for r in view.of(LocalReply) if r.text == "RBAC: access denied"]
     hosts = {e.host for e in asked if isinstance(e, HttpExchange) and e.host}
-    plain = [e for e in view.of(HttpExchange) if e.host in hosts and (e.status or 500) < 400 and not _upgrade(e)]
+    plain = [
+        e for e in view.of(HttpExchange) if e.host in hosts and (e.status or 500) < 400 and not _upgrade(e)
+    ]
     unruled = [a for a in view.of(Absent) if a.kind == "AuthorizationPolicy" and not a.name]
     yield Hypothesis(
         subject=f"upgrade to {_wanted(asked[0])}" if asked else "the requested upgrade",

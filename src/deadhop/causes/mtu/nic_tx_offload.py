@@ -50,7 +50,9 @@ def check(view: View) -> Iterator[Hypothesis]:
     tcp = [
         c
         for c in view.of(Counter)
-        if c.name.endswith("TcpInCsumErrors") or (c.name.endswith("InCsumErrors") and "Tcp" in c.name)
+        if c.name.endswith("TcpInCsumErrors")
+        or c.name == "InCsumErrors"
+        or (c.name.endswith("InCsumErrors") and "Tcp" in c.name)
     ]
     arrived = [*bad, *(c for c in tcp if c.value > 0)] if bad and any(c.value > 0 for c in tcp) else []
     switched: list[Record] = [*(o for o in offloads if o.changed and not o.on), *typed]
@@ -60,7 +62,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         *(p for p in view.of(CapturedPacket) if p.bad_checksum),
         *(c for c in view.of(Counter) if "csum" in c.name.lower() and c.value > 0),
     ]
-    cured = _cured(runs, switched)
+    pair, faster = _compared(runs, switched)
     vxlan = [m for m in view.of(Message) if m.kind == "udp-bad-checksum"]
     retransmits = [r for r in runs if (r.retransmits or 0) > 50]
     tunnels = [link for link in view.of(Link) if link.kind in ("vxlan", "geneve", "gre")]
@@ -70,8 +72,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         title="A transmit offload damages large encapsulated packets; the MTU is not at fault.",
         checks=(
             shown("runs are told apart by a transmit offload that is switched, or it is on while wrong checksums arrive", [*switched, *labelled, *(on if arrived else [])], weight=1.3, required=True, decide="ethtool -K NIC tx off; then repeat the transfer"),
-            shown("the transfer suffers: damage or heavy retransmission", [*damaged, *retransmits, *cured[:1]], weight=1.1, required=not switched, decide="nstat -az | grep -i csum; iperf3 -c PEER   # with tx on and off"),
-            shown("the same transfer is many times faster once the offload is off", cured, weight=1.0),
+            shown("the transfer suffers: damage or heavy retransmission", [*damaged, *retransmits, *(pair[:1] if faster else [])], weight=1.1, required=not switched, decide="nstat -az | grep -i csum; iperf3 -c PEER   # with tx on and off"),
+            judged("the same transfer is many times faster once the offload is off", faster if pair else None, pair, weight=1.0, required=bool(pair) and not faster),
             judged("the wrong checksum is not the tunnel's own outer one", False if vxlan else None, vxlan, weight=1.5, required=bool(vxlan)),
             shown("a tunnel carries the packets", tunnels, weight=0.2),
         ),
@@ -82,19 +84,24 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 
 #: ``ethtool -K DEV FEATURE off`` of a transmit feature.
-_SWITCHED_OFF = re.compile(r"\bethtool\s+(?:-K|--offload|--features)\s+(\S+)\s(?:.*\s)?(?:tx\S*|tso|gso|generic-segmentation-offload|tcp-segmentation-offload)\s+off\b")
+_SWITCHED_OFF = re.compile(
+    r"\bethtool\s+(?:-K|--offload|--features)\s+(\S+)\s(?:.*\s)?(?:tx\S*|tso|gso|generic-segmentation-offload|tcp-segmentation-offload)\s+off\b"
+)
 FASTER = 5
 
 
-def _cured(runs: list[Throughput], switched: list[Record]) -> list[Throughput]:
-    """The slow run before the switch and the fast one behind it, in one transcript."""
+def _compared(runs: list[Throughput], switched: list[Record]) -> tuple[list[Throughput], bool]:
+    """The run before the switch and the one behind it in one transcript, and whether the second is many times faster."""
+    pair: list[Throughput] = []
     for switch in switched:
         here = [r for r in runs if r.source.file == switch.source.file]
         before = [r for r in here if r.source.line < switch.source.line]
         after = [r for r in here if r.source.line > switch.source.line]
-        if before and after and after[-1].bits >= FASTER * before[-1].bits:
-            return [before[-1], after[-1]]
-    return []
+        if before and after:
+            pair = [before[-1], after[-1]]
+            if after[-1].bits >= FASTER * before[-1].bits:
+                return pair, True
+    return pair, False
 
 
 CAUSE = Cause(

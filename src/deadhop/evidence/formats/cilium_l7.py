@@ -21,9 +21,17 @@ _DNS = re.compile(r"^ DNS [\w ]+?: (?P<name>\S+) (?P<types>[A-Z0-9,]+)(?P<rest>.
 _TTL = re.compile(r"\bTTL: (\d+)")
 _ANSWER = re.compile(r"\bAnswer: '(?P<ips>[^']*)'")
 _CNAMES = re.compile(r"\bCNAMEs?: '?(?P<names>[\w.,\- ]+)")
-_RCODE = re.compile(r"\bR[Cc]ode: ?(\w+)|\b(NXDOMAIN|SERVFAIL|REFUSED|Non-Existent Domain|Server Failure|Query Refused)\b")
+_RCODE = re.compile(
+    r"\bR[Cc]ode: ?(\w+)|\b(NXDOMAIN|SERVFAIL|REFUSED|Non-Existent Domain|Server Failure|Query Refused)\b"
+)
 _RCODES = {"Non-Existent Domain": "NXDOMAIN", "Server Failure": "SERVFAIL", "Query Refused": "REFUSED"}
-_VERDICTS = {"denied": "DROPPED", "forwarded": "FORWARDED", "error": "ERROR", "audit": "AUDIT", "redirected": "REDIRECTED"}
+_VERDICTS = {
+    "denied": "DROPPED",
+    "forwarded": "FORWARDED",
+    "error": "ERROR",
+    "audit": "AUDIT",
+    "redirected": "REDIRECTED",
+}
 
 
 def _labels(text: str) -> tuple[str, ...]:
@@ -39,7 +47,12 @@ def _dns(rest: str, response: bool) -> DnsFlow | None:
     if match is None:
         return None
     told = match["rest"]
-    ttl, ips, names, rcode = _TTL.search(told), _ANSWER.search(told), _CNAMES.search(told), _RCODE.search(told)
+    ttl, ips, names, rcode = (
+        _TTL.search(told),
+        _ANSWER.search(told),
+        _CNAMES.search(told),
+        _RCODE.search(told),
+    )
     code = (rcode[1] or rcode[2]) if rcode else "NOERROR"
     return DnsFlow(
         qname=fqdn(match["name"]),
@@ -77,4 +90,6 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     return i + 1, [flow]
 
 
-FORMAT = LineFormat("cilium-l7", re.compile(r"^\s*(?:->|<-) (?:Request|Response) \w+ (?:from|to) \d+ \("), _read, priority=17)
+FORMAT = LineFormat(
+    "cilium-l7", re.compile(r"^\s*(?:->|<-) (?:Request|Response) \w+ (?:from|to) \d+ \("), _read, priority=17
+)

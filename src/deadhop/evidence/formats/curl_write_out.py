@@ -83,7 +83,9 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     records += [
         Throughput(source=source, where=context.where, bits=8 * float(value))
         for name, value in values.items()
-        if name in ("speed_download", "speed_upload") and re.fullmatch(r"\d+(?:\.\d+)?", value) and float(value)
+        if name in ("speed_download", "speed_upload")
+        and re.fullmatch(r"\d+(?:\.\d+)?", value)
+        and float(value)
     ]
     code = values.get("http_code", values.get("response_code", ""))
     if code:

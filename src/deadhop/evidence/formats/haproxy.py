@@ -14,15 +14,21 @@ from deadhop.model.observed.http import ProxyServer
 from deadhop.model.observed.message import Message
 from deadhop.model.record import Record
 
-_SECTION = re.compile(r"^\s*(?P<kind>global|defaults|frontend|backend|listen|resolvers|peers|userlist|cache)(?:\s+(?P<name>[\w.:-]+))?\s*$")
+_SECTION = re.compile(
+    r"^\s*(?P<kind>global|defaults|frontend|backend|listen|resolvers|peers|userlist|cache)(?:\s+(?P<name>[\w.:-]+))?\s*$"
+)
 _SERVER = re.compile(
     r"^\s*server(?:-template)?\s+(?P<name>[\w.<>-]+)\s+(?:(?P<count>\d+(?:-\d+)?)\s+)?(?P<target>[\w.-]+(?::\d+)?|\[[0-9a-f:]+\]:\d+)(?P<rest>(?:\s+[\w.,:/*-]+)*)\s*$"
 )
 #: Words that stand only in HAProxy's server lines, so that one line by itself is known.
-_OWN = re.compile(r"\b(?:check|inter|rise|fall|resolvers|init-addr|resolve-prefer|maxconn|send-proxy(?:-v2)?|backup|observe|slowstart)\b")
+_OWN = re.compile(
+    r"\b(?:check|inter|rise|fall|resolvers|init-addr|resolve-prefer|maxconn|send-proxy(?:-v2)?|backup|observe|slowstart)\b"
+)
 _DEFAULT = re.compile(r"^\s*default-server\b(?P<rest>.*)$")
 _DIRECTIVE = re.compile(r"^\s+(?:[a-z][\w.-]*)(?:\s+\S.*)?$")
-_TUNE = re.compile(r"^\s*(?P<name>tune\.(?:bufsize(?:\.\w+)?|maxrewrite|http\.maxhdr))\s+(?P<value>\d+)\s*(?:#.*)?$")
+_TUNE = re.compile(
+    r"^\s*(?P<name>tune\.(?:bufsize(?:\.\w+)?|maxrewrite|http\.maxhdr))\s+(?P<value>\d+)\s*(?:#.*)?$"
+)
 _STATE = re.compile(r"\bsrv_name\b.*\bsrv_addr\b")
 
 
@@ -73,7 +79,11 @@ def _read_state(lines: Lines, i: int, context: Context) -> tuple[int, list[Recor
     """Rows below a header with srv_name and srv_addr; awk's columns are off by one there, as the header begins with ``#``."""
     if not _STATE.search(lines.text[i]):
         return i, []
-    shown = re.search(r"show servers state (?P<backend>[\w.-]+)", context.command.line) if context.command else None
+    shown = (
+        re.search(r"show servers state (?P<backend>[\w.-]+)", context.command.line)
+        if context.command
+        else None
+    )
     records: list[Record] = []
     k = i + 1
     while k < len(lines.text):

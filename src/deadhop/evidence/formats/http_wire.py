@@ -24,7 +24,9 @@ _OKHTTP = re.compile(r"(?:^|\s)(?P<way>-->|<--) (?P<said>(?:[A-Z]{3,7}|\d{3})\s.
 _REQUEST = re.compile(r"^(?P<method>[A-Z]{3,10}) (?P<path>\S+) HTTP/[\d.]+$")
 _STATUS = re.compile(r"^HTTP/[\d.]+ (?P<status>\d{3})(?:\s.*)?$")
 _HEADER = re.compile(r"^(?P<name>[\w-]{1,60}): ?(?P<value>.*)$")
-_START = re.compile(r"\bhttp-(?:outgoing|incoming)-\d+ (?:>>|<<) |^\s*(?:send: b?[\"']|reply: [\"']HTTP/)|(?:^|\s)--> [A-Z]{3,7} https?://")
+_START = re.compile(
+    r"\bhttp-(?:outgoing|incoming)-\d+ (?:>>|<<) |^\s*(?:send: b?[\"']|reply: [\"']HTTP/)|(?:^|\s)--> [A-Z]{3,7} https?://"
+)
 MOST = 200
 
 

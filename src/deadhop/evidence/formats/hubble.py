@@ -191,9 +191,17 @@ def _read_json(value: Any, locate: Locate, context: Context) -> Iterable[Record]
         tcp_flags=", ".join(k for k, v in flags.items() if v is True) if isinstance(flags, dict) else "",
         direction=str(flow.get("traffic_direction", "")),
         drop_reason=str(flow.get("drop_reason_desc") or flow.get("drop_reason") or ""),
-        summary=str(flow.get("Summary", "")),
+        summary=str(flow.get("Summary", "")) or _frame(flow),
         dns=_json_dns(dns, str(kind)) if isinstance(dns, dict) else None,
     )
+
+
+def _frame(flow: dict[str, Any]) -> str:
+    """The link-layer addresses of a frame that holds no IP packet."""
+    ends = flow.get("ethernet")
+    if not isinstance(ends, dict) or flow.get("IP"):
+        return ""
+    return f"{ends.get('source', '')} -> {ends.get('destination', '')}"
 
 
 def _json_dns(dns: dict[str, Any], kind: str) -> DnsFlow:

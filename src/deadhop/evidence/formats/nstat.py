@@ -23,6 +23,24 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     return i + 1, [Counter(source=lines.source(i), where=context.where, name=name, value=float(value))]
 
 
+_NETSTAT = re.compile(r"^\s+(?P<name>[A-Z]\w+): (?P<value>\d+)\s*$")
+_SECTION = re.compile(r"^(?P<name>Ip|Icmp|Tcp|Udp|UdpLite|TcpExt|IpExt|Ip6|Udp6):\s*$")
+
+
+def _read_netstat(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    """``netstat -s``: counters that it has no sentence for, below their protocol where grep left that line."""
+    match = _NETSTAT.match(lines.text[i])
+    if match is None or context.command is None or "netstat" not in context.command.line:
+        return i, []
+    above = range(i - 1, max(-1, i - 80), -1)
+    section = next((m["name"] for k in above if (m := _SECTION.match(lines.text[k]))), "")
+    name = section + match["name"]
+    return i + 1, [
+        Counter(source=lines.source(i), where=context.where, name=name, value=float(match["value"]))
+    ]
+
+
+FORMATS = (LineFormat("netstat", _NETSTAT, _read_netstat, priority=46),)
 FORMAT = LineFormat(
     "nstat",
     re.compile(

@@ -26,12 +26,16 @@ _PAIR = re.compile(r"([a-zA-Z_]\w*)\s*=\s*\"((?:[^\"\\]|\\.)*)\"")
 #: A function around a selector, as it is typed for an instant query. What keeps a counter's zero a zero is still that counter.
 _APPLIED = re.compile(rf"^\s*(?P<call>[a-z_]+\s*\(.*\))\s*(?:=>|=|:)?\s*(?P<value>{_NUMBER})\s*$")
 _MONOTONE = frozenset("sum max rate irate increase delta round ceil by".split())
-_SELECTOR = re.compile(rf"(?P<name>[a-zA-Z_:][\w:]*)\{{\s*(?P<labels>{_LABEL}(?:\s*,\s*{_LABEL})*)\s*,?\s*\}}")
+_SELECTOR = re.compile(
+    rf"(?P<name>[a-zA-Z_:][\w:]*)\{{\s*(?P<labels>{_LABEL}(?:\s*,\s*{_LABEL})*)\s*,?\s*\}}"
+)
 #: Without labels a name and a number are too little, except where the name says that it is a metric.
 _METRIC = re.compile(
     r"^(?:(?:envoy|cilium|hubble|coredns|istio|node|kube|kubeproxy|felix|apiserver|container|haproxy|nginx|probe|pilot|linkerd|ztunnel)_\w+|\w+_(?:total|bytes|seconds|count|sum|bucket))$"
 )
-_ENVOY = re.compile(r"^envoy_(?P<group>cluster|listener|http|server|cluster_manager|listener_manager)_(?P<rest>\w+)$")
+_ENVOY = re.compile(
+    r"^envoy_(?P<group>cluster|listener|http|server|cluster_manager|listener_manager)_(?P<rest>\w+)$"
+)
 _CLUSTER_LABELS = ("envoy_cluster_name", "cluster_name")
 
 
@@ -95,7 +99,9 @@ def _results(value: Any) -> list[Any]:
 
 
 def _sample(row: Any) -> bool:
-    return isinstance(row, dict) and isinstance(row.get("metric"), dict) and ("value" in row or "values" in row)
+    return (
+        isinstance(row, dict) and isinstance(row.get("metric"), dict) and ("value" in row or "values" in row)
+    )
 
 
 def _match(value: Any) -> bool:
@@ -124,7 +130,9 @@ def _read_json(value: Any, locate: Locate, context: Context) -> Iterable[Record]
 FORMATS = (
     LineFormat(
         "prometheus",
-        re.compile(r"^\s*(?:[a-zA-Z_:][\w:]*)?\{[^{}]*=\s*\".*\}|^\s*[a-z_]+\s*\(.*\{.*\}.*\)|^\s*[a-zA-Z_:][\w:]*_\w+\s+[-+\d.]|^# (?:HELP|TYPE|UNIT|EOF)"),
+        re.compile(
+            r"^\s*(?:[a-zA-Z_:][\w:]*)?\{[^{}]*=\s*\".*\}|^\s*[a-z_]+\s*\(.*\{.*\}.*\)|^\s*[a-zA-Z_:][\w:]*_\w+\s+[-+\d.]|^# (?:HELP|TYPE|UNIT|EOF)"
+        ),
         _read,
         priority=17,
     ),

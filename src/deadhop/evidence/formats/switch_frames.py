@@ -62,7 +62,9 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
 
 FORMAT = LineFormat(
     "switch-frames",
-    re.compile(rf"^\s*(?:\d\d:\d\d:\d\d\.\d+ )?(?:[a-zA-Z][\w.@-]*\s+(?:In|Out|B|M|P)\s+)?(?:{_MAC} .*\b(?:LLC|STP|LLDP|LACP|CDP|Loopback|802\.3)|STP 802\.1|LLDP,|CDPv|LACPv|UDLD|802\.3)|(?:→|->).*\b(?:STP|LLDP|LACP|CDP|LOOP)\b"),
+    re.compile(
+        rf"^\s*(?:\d\d:\d\d:\d\d\.\d+ )?(?:[a-zA-Z][\w.@-]*\s+(?:In|Out|B|M|P)\s+)?(?:{_MAC} .*\b(?:LLC|STP|LLDP|LACP|CDP|Loopback|802\.3)|STP 802\.1|LLDP,|CDPv|LACPv|UDLD|802\.3)|(?:→|->).*\b(?:STP|LLDP|LACP|CDP|LOOP)\b"
+    ),
     _read,
     priority=21,
 )

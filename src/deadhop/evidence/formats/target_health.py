@@ -31,12 +31,22 @@ def _rows(value: Any) -> Iterator[tuple[str, str, Any, str]]:
             target, health = one.get("Target"), one.get("TargetHealth")
             if isinstance(health, dict) and isinstance(health.get("State"), str):
                 target = target if isinstance(target, dict) else {}
-                yield str(target.get("Id", "")), health["State"], target.get("Port"), str(health.get("Reason", ""))
+                yield (
+                    str(target.get("Id", "")),
+                    health["State"],
+                    target.get("Port"),
+                    str(health.get("Reason", "")),
+                )
         for one in [item, *_list(item, "InstanceStates")]:
             if isinstance(one.get("InstanceId"), str) and isinstance(one.get("State"), str):
                 yield one["InstanceId"], one["State"], None, str(one.get("ReasonCode", ""))
         if isinstance(item.get("operating_status"), str) and "protocol_port" in item:
-            yield str(item.get("name") or item.get("address") or ""), item["operating_status"], item["protocol_port"], ""
+            yield (
+                str(item.get("name") or item.get("address") or ""),
+                item["operating_status"],
+                item["protocol_port"],
+                "",
+            )
 
 
 def _list(item: dict[str, Any], key: str) -> list[dict[str, Any]]:

@@ -17,12 +17,22 @@ from deadhop.model.observed.message import Message
 from deadhop.model.record import Record
 
 _LINE = re.compile(r"\bconnection (?:complete|opened|failed)\b.*\bdst\.addr=")
-_PAIR = re.compile(r"\b(?P<key>(?:src|dst)\.\w+|direction|error|bytes_(?:sent|recv))=(?:\"(?P<quoted>[^\"]*)\"|(?P<plain>\S+))")
+_PAIR = re.compile(
+    r"\b(?P<key>(?:src|dst)\.\w+|direction|error|bytes_(?:sent|recv))=(?:\"(?P<quoted>[^\"]*)\"|(?P<plain>\S+))"
+)
 _DENIED = re.compile(r"explicitly denied by: (?P<policy>[\w./-]+)")
 _STRICT = re.compile(r"/(?:istio_converted_static_strict|(?:istio_)?converted_peer_authentication_\S+)$")
 #: The port of HBONE: a connection to it is mutual TLS.
 HBONE = 15008
-_KEPT = ("src.workload", "src.namespace", "src.identity", "dst.workload", "dst.namespace", "dst.service", "direction")
+_KEPT = (
+    "src.workload",
+    "src.namespace",
+    "src.identity",
+    "dst.workload",
+    "dst.namespace",
+    "dst.service",
+    "direction",
+)
 
 
 def _kind(fields: dict[str, str]) -> tuple[str, str]:
@@ -41,10 +51,16 @@ def _kind(fields: dict[str, str]) -> tuple[str, str]:
 
 def _message(fields: dict[str, str], text: str, **place: Any) -> Message:
     kind, policy = _kind(fields)
-    told = [("client", host_port(fields.get("src.addr", ""))[0]), ("server", fields.get("dst.addr", "")), ("policy", policy)]
+    told = [
+        ("client", host_port(fields.get("src.addr", ""))[0]),
+        ("server", fields.get("dst.addr", "")),
+        ("policy", policy),
+    ]
     told += [(k.replace(".", "-"), fields[k]) for k in _KEPT if fields.get(k)]
     told.append(("error", fields.get("error", "")))
-    return Message(emitter="ztunnel", kind=kind, fields=tuple((k, v) for k, v in told if v), text=text[:500], **place)
+    return Message(
+        emitter="ztunnel", kind=kind, fields=tuple((k, v) for k, v in told if v), text=text[:500], **place
+    )
 
 
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
@@ -68,6 +84,11 @@ def _read_json(value: Any, locate: Locate, context: Context) -> Iterable[Record]
 
 
 FORMATS = (
-    LineFormat("ztunnel-access", re.compile(r"connection (?:complete|opened|failed)\b.*dst\.addr="), _read, priority=16),
+    LineFormat(
+        "ztunnel-access",
+        re.compile(r"connection (?:complete|opened|failed)\b.*dst\.addr="),
+        _read,
+        priority=16,
+    ),
     ValueFormat("ztunnel-access-json", _match, _read_json, priority=12),
 )
