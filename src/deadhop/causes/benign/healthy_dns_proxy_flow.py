@@ -76,7 +76,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             judged("no flow is denied, in error or lost", not bad, bad, weight=1.2, required=True),
             shown("the proxy counts no denied query", none, weight=0.4),
             judged("every name that was asked is answered", not open_names, [], weight=0.4),
-        ),  # fmt: skip
+        ),
         explains=("what fails, if anything fails, is not this lookup",),
         prior=-1.0,
     )
