@@ -172,3 +172,20 @@ def test_commands_inside_commands() -> None:
 def test_commands_that_print_nothing() -> None:
     runs = of(CommandRun, "$ iptables-save | grep HOSTPORT\n$ uname -r\n6.1.0\n$ ip r\n")
     assert [r.program for r in silent(runs)] == ["iptables-save"]
+
+
+@pytest.mark.parametrize(
+    ("query", "program"),
+    [
+        ("Groups[].Rules[].[Proto,From]", ".Groups[].Rules[] | [.Proto, .From]"),
+        ("Targets[*].{id:T.Id,up:Health.State}", '.Targets[] | {"id": .T.Id, "up": .Health.State}'),
+        ("Attributes[?Key=='a.b'].Value | [0]", '.Attributes[] | select(.Key == "a.b") | .Value'),
+    ],
+)
+def test_cloud_queries(query: str, program: str) -> None:
+    assert jmespath.program(query) == program
+
+
+def test_a_cloud_query_that_computes_is_not_read() -> None:
+    with pytest.raises(jmespath.NotRead):
+        jmespath.program("length(Groups)")

@@ -6,7 +6,7 @@ import re
 import shlex
 from dataclasses import dataclass
 
-from deadhop.evidence import jq, printed, templates
+from deadhop.evidence import jmespath, jq, printed, templates
 from deadhop.evidence.kinds import kind_of
 from deadhop.evidence.projection import Ref, Shape
 from deadhop.model.observed.shell import CommandRun
@@ -96,6 +96,11 @@ def of(command: CommandRun) -> Asked | None:
         if told is None:
             return None
         headed, shapes = tuple(h for h, _s in told), tuple(s for _h, s in told)
+    if query := _query(command):
+        try:
+            shapes = tuple(jq.shapes(query))
+        except (jq.NotRead, RecursionError):
+            return None
     for text in command.filters:
         words = _words(text)
         program = words[0].rsplit("/", 1)[-1] if words else ""
@@ -116,6 +121,21 @@ def of(command: CommandRun) -> Asked | None:
     if not shapes or (shapes == (Ref(()),)):
         return None
     return Asked(shapes, headed, yaml=yaml, tallied=tallied)
+
+
+def _query(command: CommandRun) -> str:
+    """The ``--query`` of aws and az as a jq program for the rows that ``--output`` prints."""
+    query = option(command.argv, "--query") if command.program in ("aws", "az") else ""
+    if not query:
+        return ""
+    output = option(command.argv, "--output", "-o") or "json"
+    try:
+        made = jmespath.program(query)
+    except jmespath.NotRead:
+        return ""
+    if output in ("text", "tsv"):
+        return f"{made} | @tsv" if made.rstrip().endswith("]") and "| [" in made else made
+    return f"[{made}]" if "[]" in made and output == "json" else ""
 
 
 _GO = (

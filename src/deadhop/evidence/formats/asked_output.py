@@ -49,7 +49,7 @@ _DEAD = re.compile(r"^(?:Error from server|No resources found|error: |jq: error|
 
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     command = context.command
-    if command is None or i == 0 or lines.source(i - 1) != command.source or (not command.filters and not _output(command)):  # fmt: skip
+    if command is None or i == 0 or lines.source(i - 1) != command.source or (not command.filters and not _output(command) and "--query" not in command.argv):  # fmt: skip
         return i, []
     asked = of(command)
     if asked is None or _document(lines, i, asked):

@@ -26,6 +26,8 @@ _FAILED = re.compile(
     r"^\* (?P<text>(?:Recv|Send|SSL_\w+|OpenSSL SSL_\w+|connect to .*)\b.*(?:fail|reset|refused|timed out|route to host).*)$"
 )
 _EXIT = re.compile(r"^command terminated with (?:non-zero )?exit code:? ?(?:.* )?(?P<code>\d+)\s*$")
+#: What -v says of a handshake that ended, where curl's own last line was cut off.
+_TLS_BROKEN = re.compile(r"^\*\s*(?P<text>(?:(?:Open|Libre|Boring)SSL )?SSL_connect: \S.*|TLS connect error: .*|gnutls_handshake\(\) failed: .*|schannel: failed to receive handshake.*)$")
 _WGET_ERROR = re.compile(r"^wget: (?P<text>.*)$")
 _INFO = re.compile(r"^[*{}] |^\* |^[{}] \[|^\s*% Total|^\s*\d+\s+\d+\s+\d+|^  0\s")
 _START = re.compile(
@@ -188,7 +190,10 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
                 headers.append(pair)
             styles.add(style)
         elif _INFO.match(line) or line in (">", "<", "*"):
-            if match := _FAILED.match(line):
+            if broken := _TLS_BROKEN.match(line):
+                error_text = error_text or broken["text"]
+                error = error or next((n for words, n in _WORDS if words.lower() in line.lower()), "tls")
+            elif match := _FAILED.match(line):
                 error_text = error_text or match["text"]
                 error = error or next(
                     (name for words, name in _WORDS if words.lower() in error_text.lower()), ""

@@ -9,7 +9,7 @@ from deadhop.model.observed.node import Ping
 from deadhop.model.record import Record
 
 _HEAD = re.compile(
-    r"^PING (?P<name>\S+) \((?P<ip>[^)]+)\)[^\d]*(?P<size>\d+)(?:\((?P<total>\d+)\))?(?: (?:data )?bytes)?"
+    r"^PING (?P<name>[^\s(]+) ?\((?P<ip>[^)]+)\)(?: from \S+(?: \S+)?:)?[^\d]*(?P<size>\d+)(?:\((?P<total>\d+)\))?(?: (?:data )?bytes)?"
 )
 _REPLY = re.compile(r"^\d+ bytes from ")
 _SUMMARY = re.compile(r"(?P<sent>\d+) packets transmitted, (?P<got>\d+)(?: packets)? received")

@@ -18,7 +18,8 @@ _LINE = re.compile(
 
 
 #: What every rule of a group has (EC2 API, IpPermission).
-_RULE = {"IpProtocol", "IpRanges"}
+_RULE = {"IpProtocol"}
+_ROWS = {"IpRanges", "FromPort", "ToPort", "UserIdGroupPairs"}
 
 
 def _bare(value: Any) -> list[dict[str, Any]]:
@@ -26,7 +27,7 @@ def _bare(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list):
         return []
     flat = [rule for item in value for rule in (item if isinstance(item, list) else [item])]
-    return flat if flat and all(isinstance(r, dict) and r.keys() >= _RULE for r in flat) else []
+    return flat if flat and all(isinstance(r, dict) and r.keys() >= _RULE and r.keys() & _ROWS for r in flat) else []
 
 
 def _match(value: Any) -> bool:

@@ -18,8 +18,11 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     while i < len(lines.text) and i < start + 40 and _HOP.match(lines.text[i]):
         i += 1
     resume = _RESUME.match(lines.text[i]) if i < len(lines.text) else None
-    if resume is None:
+    told = [int(m[1]) for row in lines.text[start:i] if (m := re.search(r"\bpmtu (\d{2,5})\b", row))]
+    if resume is None and (not told or i - start < 2):
         return start, []
+    last = i if resume else i - 1
+    mtu = int(resume["mtu"]) if resume else min(told)
     argv = context.command.argv if context.command and context.ran("tracepath", "tracepath6") else ()
     target = next((a for a in reversed(argv[1:]) if _TARGET.match(a)), "")
     if not target:
@@ -28,12 +31,12 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             m[1] for row in lines.text[start:i] if (m := re.match(r"^\s*\d+:\s+(\S+)\s.*\breached\b", row))
         ]
         target = next((r for r in reached if _TARGET.match(r)), "")
-    return i + 1, [
+    return last + 1, [
         RouteGet(
-            source=lines.source(start, i),
+            source=lines.source(start, last),
             where=context.where,
             dst=target,
-            mtu=int(resume["mtu"]),
+            mtu=mtu,
             expires=True,
         )
     ]
