@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from deadhop.evidence import projection, read_bytes
+import pytest
+
+from deadhop.evidence import jmespath, projection, read_bytes
 from deadhop.evidence.shell_loop import expand, loop
 from deadhop.model.net import Link, Sysctl
 from deadhop.model.observed.http import DialFailure, HttpExchange
