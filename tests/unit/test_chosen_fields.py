@@ -191,3 +191,9 @@ def test_cloud_queries(query: str, program: str) -> None:
 def test_a_cloud_query_that_computes_is_not_read() -> None:
     with pytest.raises(jmespath.NotRead):
         jmespath.program("length(Groups)")
+
+
+def test_two_columns_of_one_list_stand_side_by_side() -> None:
+    text = "$ kubectl get svc cache -o jsonpath='{.spec.ports[*].name}:{.spec.ports[*].port}'\ntcp-cache http-admin:6379 8080\n"
+    services = [r for r in read_bytes("a", text.encode()).records if isinstance(r, Service)]
+    assert [(p.name, p.port) for p in services[0].ports] == [("tcp-cache", 6379), ("http-admin", 8080)]

@@ -44,7 +44,7 @@ def program(query: str) -> str:
             made += "." + match["key"]
         elif match["field"]:
             wanted = match["a"] if match["a"] is not None else match["b"]
-            made += f"[] | select(.{match['field']} == \"{wanted}\") | ."
+            made += f'[] | select(.{match["field"]} == "{wanted}") | .'
         elif match["index"] and made.endswith("| "):
             made = made.removesuffix(" | ")  # the first of what is left is one of it
         elif match["index"]:

@@ -118,7 +118,7 @@ def _split(text: str, separator: str) -> list[str]:
 def _together(cells: list[tuple[Shape, Any]]) -> list[Found] | None:
     """One list of the values that stand alone, once for every element of those that repeat."""
     alone: Found = []
-    several: list[Found] = []
+    several: list[list[Found]] = []
     for shape, value in cells:
         got = fit(shape, value if isinstance(shape, Each) and shape.separator else scalar(value))
         if got is None:
@@ -126,10 +126,31 @@ def _together(cells: list[tuple[Shape, Any]]) -> list[Found] | None:
                 continue
             return None
         if isinstance(shape, Each) or len(got) > 1:
-            several += got
+            several.append(got)
         else:
             alone += got[0] if got else []
-    return [[*alone, *found] for found in several] or [alone]
+    return [[*alone, *found] for found in _zipped(several)] or [alone]
+
+
+def _zipped(several: list[list[Found]]) -> list[Found]:
+    """Columns that repeat: those of one list side by side, element by element, the others one behind the other."""
+    made: list[tuple[Path | None, list[Found]]] = []
+    for got in several:
+        prefixes = {_listed(path) for found in got for path, _value in found}
+        prefix = prefixes.pop() if len(prefixes) == 1 else None
+        beside = next((rows for p, rows in made if p == prefix and len(rows) == len(got)), None)
+        if prefix is None or beside is None:
+            made.append((prefix, [list(found) for found in got]))
+            continue
+        for row, found in zip(beside, got, strict=True):
+            row += [f for f in found if f not in row]
+    return [row for _prefix, rows in made for row in rows]
+
+
+def _listed(path: Path) -> Path | None:
+    """The list that a path goes through last; None for one that goes through none."""
+    at = max((i for i, step in enumerate(path) if step is None), default=-1)
+    return path[: at + 1] if at >= 0 else None
 
 
 def scalar(value: Any) -> Any:

@@ -26,6 +26,7 @@ from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Hypothesis, View, judged, shown
 from deadhop.model.observed.http import HttpExchange, LocalReply
+from deadhop.model.observed.kernel import Counter
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.message import Message
 from deadhop.model.record import Record
@@ -34,6 +35,9 @@ from deadhop.snapshot.said import said
 SLUG = "benign-client-disconnect"
 
 UPSTREAM = frozenset({"UF", "UC", "UH", "UT", "UR", "UO", "NR", "NC", "UPE", "URX"})
+
+#: HAProxy's states of a session that its client ended: in the queue, while connecting, before or within the response.
+ABORTED = frozenset({"CQ", "CC", "CH", "CD", "CL"})
 
 
 def check(view: View) -> Iterator[Hypothesis]:
@@ -47,13 +51,34 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     gone += [m for m in said(view.of(Message), "access") if m.field("status") == "499"]
     gone += [m for m in said(view.of(Message), "client-closed") if m.field("how") != ""]
+    haproxy = said(view.of(Message), "haproxy-log")
+    gone += [m for m in haproxy if m.field("state")[:2] in ABORTED]
+    counted = [
+        (dict(c.labels), c) for c in view.of(Counter) if c.value > 0 and "response_flags" in dict(c.labels)
+    ]
+    gone += [c for labels, c in counted if labels["response_flags"] in ("DC", "DR")]
     blamed: list[Record] = [a for a in lines if a.flags & UPSTREAM]
     blamed += [m for m in said(view.of(Message), "access") if m.field("status") in ("502", "503", "504")]
     blamed += [e for e in view.of(HttpExchange) if e.error or (e.status or 0) >= 500]
     blamed += [r for r in view.of(LocalReply) if r.reset_reason]
-    flagged = [a for a in lines if a.flags & {"DC", "DR"} or "downstream_remote_disconnect" in a.details]
+    blamed += [
+        m
+        for m in haproxy
+        if m.field("state")[:1] in ("S", "s", "P", "R") or m.field("status").startswith("5")
+    ]
+    blamed += [c for labels, c in counted if set(labels["response_flags"].split(",")) & UPSTREAM]
+    flagged: list[Record] = [c for c in gone if isinstance(c, Counter)]
+    flagged += [a for a in lines if a.flags & {"DC", "DR"} or "downstream_remote_disconnect" in a.details]
     served: list[Record] = [a for a in lines if 0 < a.status < 400]
     served += [m for m in said(view.of(Message), "access") if m.field("status").startswith(("2", "3"))]
+    served += [
+        m for m in haproxy if m.field("state").startswith("--") and m.field("status").startswith(("2", "3"))
+    ]
+    served += [
+        c
+        for labels, c in counted
+        if labels.get("response_code", "").startswith(("2", "3")) and labels["response_flags"] == "-"
+    ]
     if not gone:
         return
     yield Hypothesis(
@@ -80,10 +105,12 @@ CAUSE = Cause(
         Message,
         HttpExchange,
         LocalReply,
+        Counter,
     ),
     needs=(
         EnvoyAccess,
         Message,
+        Counter,
     ),
     rivals=(
         "keepalive-idle-timeout-race",

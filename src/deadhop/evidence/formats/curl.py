@@ -27,7 +27,9 @@ _FAILED = re.compile(
 )
 _EXIT = re.compile(r"^command terminated with (?:non-zero )?exit code:? ?(?:.* )?(?P<code>\d+)\s*$")
 #: What -v says of a handshake that ended, where curl's own last line was cut off.
-_TLS_BROKEN = re.compile(r"^\*\s*(?P<text>(?:(?:Open|Libre|Boring)SSL )?SSL_connect: \S.*|TLS connect error: .*|gnutls_handshake\(\) failed: .*|schannel: failed to receive handshake.*)$")
+_TLS_BROKEN = re.compile(
+    r"^\*\s*(?P<text>(?:(?:Open|Libre|Boring)SSL )?SSL_connect: \S.*|TLS connect error: .*|gnutls_handshake\(\) failed: .*|schannel: failed to receive handshake.*)$"
+)
 _WGET_ERROR = re.compile(r"^wget: (?P<text>.*)$")
 _INFO = re.compile(r"^[*{}] |^\* |^[{}] \[|^\s*% Total|^\s*\d+\s+\d+\s+\d+|^  0\s")
 _START = re.compile(

@@ -27,7 +27,11 @@ def _bare(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list):
         return []
     flat = [rule for item in value for rule in (item if isinstance(item, list) else [item])]
-    return flat if flat and all(isinstance(r, dict) and r.keys() >= _RULE and r.keys() & _ROWS for r in flat) else []
+    return (
+        flat
+        if flat and all(isinstance(r, dict) and r.keys() >= _RULE and r.keys() & _ROWS for r in flat)
+        else []
+    )
 
 
 def _match(value: Any) -> bool:
