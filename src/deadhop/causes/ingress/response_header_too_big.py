@@ -40,12 +40,12 @@ def check(view: View) -> Iterator[Hypothesis]:
     coded: list[Record] = [
         a
         for a in view.of(EnvoyAccess)
-        if "headers_too_large" in a.details or "response_headers_too_large" in a.termination
+        if any(words in a.details for words in TOO_BIG) or "response_headers_too_large" in a.termination
     ]
     coded += [
         m
         for m in said(view.of(Message), "codec-error", "local-reply")
-        if "headers size exceeds limit" in m.text or "too_large" in m.text
+        if re.search(r"headers (?:size|count) exceeds limit|too_large", m.text)
     ]
     cookies = [
         e
@@ -101,6 +101,13 @@ def check(view: View) -> Iterator[Hypothesis]:
     )  # fmt: skip
 
 
+#: Envoy's response code details where the codec refuses the header of a response.
+TOO_BIG = (
+    "headers_too_large",
+    "too_many_headers",
+    "headers_count_exceeds_limit",
+    "headers_size_exceeds_limit",
+)
 #: A curl that prints or keeps the head of a response and nothing else.
 _HEAD = re.compile(
     r"\s-\w*I\b|\s--head\b|-D ?-(?=\s)|--dump-header ?-|(?:-D ?|--dump-header[ =])[\w./-]+\s.*\bwc -c\b"

@@ -28,7 +28,9 @@ from deadhop.model.observed.http import HttpExchange, LocalReply
 from deadhop.model.observed.kernel import Counter
 from deadhop.model.observed.kube import DestinationRule
 from deadhop.model.observed.mesh import EnvoyAccess
+from deadhop.model.observed.message import Message
 from deadhop.snapshot.replies import replies, with_flag, without_flag
+from deadhop.snapshot.said import said
 
 SLUG = "circuit-breaker-overflow"
 
@@ -39,6 +41,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     other = without_flag(answers, "UO")
     # Envoy sets this header where a circuit breaker, or a maintenance switch, refused the request (router.cc).
     over += [e for e in view.of(HttpExchange) if e.header("x-envoy-overloaded") == "true" and e not in over]
+    over += [m for m in said(view.of(Message), "envoy-body") if m.field("reason") == "overflow"]
     counted = [c for c in view.of(Counter) if c.value > 0 and _overflow(c)]
     if not over and not other and not counted:
         return
@@ -77,8 +80,8 @@ CAUSE = Cause(
     slug=SLUG,
     family="mesh",
     title="Requests beyond the proxy's connection, pending or request limits fail at once.",
-    inputs=(LocalReply, EnvoyAccess, HttpExchange, Counter, DestinationRule),
-    needs=(LocalReply, EnvoyAccess, HttpExchange, Counter),
+    inputs=(LocalReply, EnvoyAccess, HttpExchange, Counter, Message, DestinationRule),
+    needs=(LocalReply, EnvoyAccess, HttpExchange, Counter, Message),
     rivals=("benign-intended-circuit-breaking", "service-selector-matches-no-pods"),
     check=check,
 )

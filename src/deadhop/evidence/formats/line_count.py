@@ -9,6 +9,8 @@ from deadhop.model.observed.shell import LineCount
 from deadhop.model.record import Record
 
 _NUMBER = re.compile(r"^\s*\d{1,9}\s*$")
+#: awk that adds up the lengths of the lines.
+_SUM = re.compile(r"^[gm]?awk\s+'[^']*\+=\s*length\b[^']*END\s*\{\s*print\s+\w+\s*;?\s*\}'$")
 _FILE = re.compile(r"^\s*(?P<count>\d{1,9})\s+(?P<name>[\w./-]+)\s*$")
 _WC = re.compile(r"\bwc\s+-(?P<unit>[cl])\s+[^\s|;]")
 _GREP = re.compile(
@@ -22,7 +24,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         return i, []
     last = run.filters[-1].strip()
     grep = _GREP.match(last)
-    if grep is None and last not in ("wc -l", "wc -c"):
+    bytes_ = last == "wc -c" or bool(_SUM.match(last))
+    if grep is None and last != "wc -l" and not bytes_:
         return i, []
     pattern = grep["pattern"].strip("'\"") if grep else ""
     count = LineCount(
@@ -31,7 +34,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         program=run.program,
         count=int(lines.text[i]),
         pattern=pattern,
-        unit="bytes" if last == "wc -c" else "lines",
+        unit="bytes" if bytes_ else "lines",
         command=run.line,
     )
     return i + 1, [count]
