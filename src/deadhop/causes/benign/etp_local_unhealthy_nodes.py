@@ -38,6 +38,7 @@ SLUG = "benign-etp-local-unhealthy-nodes"
 
 def check(view: View) -> Iterator[Hypothesis]:
     local: list[Record] = [s for s in view.of(Service) if s.spec.get("externalTrafficPolicy") == "Local"]
+    cluster = [s for s in view.of(Service) if s.spec.get("externalTrafficPolicy") == "Cluster"]
     ports = {s.spec.get("healthCheckNodePort") for s in view.of(Service)} - {None}
     health: list[Record] = [
         m for m in said(view.of(Message), "health-check-nodes") if m.field("count") == "0"
@@ -72,7 +73,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         title="Nodes without a backend are unhealthy for the load balancer on purpose: the local traffic policy asks for it.",
         checks=(
             shown("nodes fail the Service's health check", health, weight=1.2, required=True, decide="curl -s http://NODE:HEALTH-CHECK-NODE-PORT/healthz"),
-            shown("the Service has the local policy", local, weight=1.0, decide="kubectl get svc NAME -o jsonpath='{.spec.externalTrafficPolicy}'"),
+            judged("the Service has the local policy", True if local else (False if cluster else None), local or cluster, weight=1.0, required=bool(cluster) and not local, decide="kubectl get svc NAME -o jsonpath='{.spec.externalTrafficPolicy}'"),
             shown("nodes with a backend are healthy and clients are served", served, weight=0.7),
             judged("the healthy nodes are those that run a backend", False if wrong else (True if right else None), [*wrong, *(with_backend[t.target] for t in wrong)] if wrong else [*right, *(with_backend[t.target] for t in right)], weight=0.8 if right else 1.5, required=bool(wrong), decide="kubectl get pods -o wide   # of the Service's selector"),
             judged("clients see no errors", False if failing else None, failing, weight=1.6, required=bool(failing)),

@@ -27,6 +27,7 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
 from deadhop.model.observed.kernel import Counter
 from deadhop.model.observed.node import Ping
 from deadhop.model.observed.policy import CiliumEvent
+from deadhop.snapshot.counts import considerable
 
 SLUG = "icmp-fragments-dropped-by-bpf-nat"
 
@@ -39,11 +40,8 @@ def _unparsed(event: CiliumEvent) -> bool:
 
 def check(view: View) -> Iterator[Hypothesis]:
     dropped = [e for e in view.of(CiliumEvent) if e.verdict == "DROPPED" and _unparsed(e)]
-    counted = [
-        c
-        for c in view.of(Counter)
-        if any("nsupported protocol for NAT" in v for _k, v in c.labels) and c.value > 0
-    ]
+    named = [c for c in view.of(Counter) if any("nsupported protocol for NAT" in v for _k, v in c.labels)]
+    counted = considerable(named, view.of(Counter))
     if not dropped and not counted:
         return
     large = [p for p in view.of(Ping) if (p.size or 0) > 1400 and p.ok is False]

@@ -26,6 +26,7 @@ from collections.abc import Iterator
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.kernel import Counter
 from deadhop.model.observed.policy import CiliumEvent, Flow
+from deadhop.snapshot.counts import considerable
 
 SLUG = "datapath-drops-unsupported-l4-protocol"
 REASON = "unknown l4 protocol"
@@ -41,7 +42,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         if f.denied
         and (f.drop_reason == "137" or REASON in (f.drop_reason.replace("_", " ") + " " + f.event).lower())
     ]
-    counted = [c for c in view.of(Counter) if c.value > 0 and any(REASON in v.lower() for _k, v in c.labels)]
+    named = [c for c in view.of(Counter) if any(REASON in v.lower() for _k, v in c.labels)]
+    counted = considerable(named, view.of(Counter))
     if not (events or flows or counted):
         return
     other = [
