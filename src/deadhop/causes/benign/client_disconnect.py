@@ -66,7 +66,12 @@ def check(view: View) -> Iterator[Hypothesis]:
         for m in haproxy
         if m.field("state")[:1] in ("S", "s", "P", "R") or m.field("status").startswith("5")
     ]
-    blamed += [c for labels, c in counted if set(labels["response_flags"].split(",")) & UPSTREAM]
+    blamed += [
+        c
+        for labels, c in counted
+        if set(labels["response_flags"].split(",")) & UPSTREAM
+        or labels.get("response_code", "").startswith("5")
+    ]
     flagged: list[Record] = [c for c in gone if isinstance(c, Counter)]
     flagged += [a for a in lines if a.flags & {"DC", "DR"} or "downstream_remote_disconnect" in a.details]
     served: list[Record] = [a for a in lines if 0 < a.status < 400]

@@ -34,6 +34,9 @@ from deadhop.snapshot.said import said
 
 SLUG = "circuit-breaker-overflow"
 
+#: Fewer refusals since a proxy's start, and nobody who saw one, are no fault.
+FEW = 10
+
 
 def check(view: View) -> Iterator[Hypothesis]:
     answers = replies(view.of(LocalReply), view.of(EnvoyAccess), view.of(HttpExchange))
@@ -42,7 +45,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     # Envoy sets this header where a circuit breaker, or a maintenance switch, refused the request (router.cc).
     over += [e for e in view.of(HttpExchange) if e.header("x-envoy-overloaded") == "true" and e not in over]
     over += [m for m in said(view.of(Message), "envoy-body") if m.field("reason") == "overflow"]
-    counted = [c for c in view.of(Counter) if c.value > 0 and _overflow(c)]
+    counted = [c for c in view.of(Counter) if c.value >= (1 if over else FEW) and _overflow(c)]
     if not over and not other and not counted:
         return
     limits = [
@@ -73,7 +76,12 @@ def check(view: View) -> Iterator[Hypothesis]:
 def _overflow(counter: Counter) -> bool:
     """Whether a counter counts requests or connections that a circuit breaker refused."""
     flags = dict(counter.labels).get("response_flags", "").split(",")
-    return "UO" in flags or ("overflow" in counter.name and ".outlier_detection." not in counter.name)
+    refused = (
+        counter.name.endswith("overflow")
+        and ".downstream_" not in counter.name
+        and "listener" not in counter.name
+    )
+    return "UO" in flags or refused
 
 
 CAUSE = Cause(
