@@ -21,12 +21,14 @@ AWS, Network MTU: path MTU discovery and security groups; RFC 4890.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.node import PortRange
 from deadhop.model.observed.packets import CapturedPacket
+from deadhop.model.observed.shell import CommandRun
 
 SLUG = "icmp-frag-needed-dropped-by-security-group"
 
@@ -35,6 +37,10 @@ def check(view: View) -> Iterator[Hypothesis]:
     rules = [r for r in view.of(PortRange) if r.ingress]
     if not rules:
         return
+    # A listing that was asked for one protocol shows no other, whatever the group admits.
+    chosen = any(
+        re.search(r"IpProtocol\W{1,4}=\W{0,6}\w|ip-permission\.protocol", c.line) for c in view.of(CommandRun)
+    )
     icmp = [r for r in rules if r.protocol in ("icmp", "icmpv6", "all", "58", "1")]
     tcp = [r for r in rules if r.protocol in ("tcp", "6")]
     stalled = [
@@ -47,7 +53,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         title="The security group admits TCP only: ICMP fragmentation-needed is discarded and large flights stall.",
         checks=(
             shown("the group lists TCP ports", tcp, weight=0.8, required=True),
-            judged("no rule admits ICMP", not icmp, icmp, weight=1.0, required=True),
+            judged("no rule admits ICMP", False if icmp else (None if chosen else True), icmp, weight=1.0, required=True),
             shown("the connection stalls after the handshake, or an ICMP error is on its way", [*stalled, *errors], weight=1.2, required=True, decide="curl -v https://HOST/   # stops after the client hello; tcpdump 'icmp[0]=3' at the router"),
         ),
         explains=("only clients behind a narrower path are affected",),
@@ -60,7 +66,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="mtu",
     title="A cloud security group admits no ICMP fragmentation-needed.",
-    inputs=(PortRange, HttpExchange, DialFailure, CapturedPacket),
+    inputs=(PortRange, CommandRun, HttpExchange, DialFailure, CapturedPacket),
     needs=(PortRange,),
     rivals=("icmp-frag-needed-dropped-by-node-firewall", "icmp-frag-needed-dropped-by-networkpolicy"),
     check=check,
