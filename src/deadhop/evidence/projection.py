@@ -9,6 +9,7 @@ of the whole that was shown, so that the reader of the whole reads it. What was 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -102,6 +103,8 @@ def _row(shape: Row, value: Any) -> list[Found] | None:
         value = _split(value, shape.separator)
         if len(value) == len(shape.cells) + 1 and not value[-1].strip():
             value = value[:-1]
+        elif shape.separator == "\t" and 1 < len(value) < len(shape.cells) and value[0].strip():
+            value += [""] * (len(shape.cells) - len(value))  # the tabs of empty cells at the end, cut off by a paste
     if not isinstance(value, list) or len(value) != len(shape.cells):
         return None
     return _together(list(zip(shape.cells, value, strict=True)))
@@ -125,11 +128,22 @@ def _together(cells: list[tuple[Shape, Any]]) -> list[Found] | None:
             if value is None or value in _NONE:
                 continue
             return None
-        if isinstance(shape, Each) or len(got) > 1:
+        if whole_list(shape):
+            alone += [pair for found in got for pair in found]
+        elif isinstance(shape, Each) or len(got) > 1:
             several += got
         else:
             alone += got[0] if got else []
     return [[*alone, *found] for found in several] or [alone]
+
+
+def whole_list(shape: Shape) -> bool:
+    """Whether a shape is all of one object's list in one text (``join(",")``): it belongs to its row as a whole."""
+    if not isinstance(shape, Each) or shape.separator is None or not isinstance(shape.item, Ref):
+        return False
+    path = shape.item.path
+    inner = path[2:] if path[:2] == ("items", None) else path[1:] if path[:1] == (None,) else path
+    return inner.count(None) == 1
 
 
 def scalar(value: Any) -> Any:
@@ -216,15 +230,20 @@ def _literal(text: str) -> str:
 
 
 def grow(found: Found) -> Any:
-    """The smallest value that has the given values at their places; elements of a list come as a list of one."""
+    """The smallest value that has the given values at their places; elements of a list come as a list of one, or as
+    many as a place in it is named."""
     root: list[Any] = [None]
+    times: Counter[Path] = Counter()
     for path, value in found:
-        _set(root, 0, path, value)
+        _set(root, 0, path, value, times[path])
+        times[path] += None in path
     return root[0]
 
 
-def _set(holder: Any, key: Any, path: Path, value: Any) -> None:
-    for step in path:
+def _set(holder: Any, key: Any, path: Path, value: Any, nth: int = 0) -> None:
+    """``nth`` is the element of the innermost list."""
+    last = max((k for k, step in enumerate(path) if step is None), default=-1)
+    for k, step in enumerate(path):
         made: Any = {} if isinstance(step, str) else []
         have = holder[key] if isinstance(holder, list) else holder.get(key)
         if not isinstance(have, type(made)):
@@ -232,9 +251,10 @@ def _set(holder: Any, key: Any, path: Path, value: Any) -> None:
         if isinstance(step, str):
             holder, key = have, step
         else:
-            if not have:
+            at = nth if k == last else 0
+            while len(have) <= at:
                 have.append(None)
-            holder, key = have, 0
+            holder, key = have, at
     holder[key] = value
 
 

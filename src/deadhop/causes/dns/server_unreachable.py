@@ -21,6 +21,7 @@ resolv.conf(5); Kubernetes, Debugging DNS Resolution.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
@@ -35,6 +36,8 @@ from deadhop.model.record import Record
 from deadhop.snapshot.firewall import rules
 
 SLUG = "dns-server-unreachable"
+#: curl, busybox and the JDK say the same of EAI_NONAME and EAI_AGAIN (lib/hostip.c; libbb/xconnect.c; InetAddress).
+_EITHER = re.compile(r"Could not resolve host|[Cc]ouldn't resolve host|bad address|UnknownHostException|unable to resolve host address")
 DNS_NAMES = ("kube-dns", "coredns", "rke2-coredns", "dns-default", "node-local-dns", "nodelocaldns")
 
 
@@ -68,6 +71,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         for p in view.of(Pod)
         if any(p.name.startswith(n) for n in DNS_NAMES) and p.ready is not None and p.ready[0] == 0
     ]
+    if empty or down:  # words that a client has for "no such name" and for "no answer" alike
+        dials += [d for d in view.of(DialFailure) if d.error == "no-such-host" and _EITHER.search(d.text)]
     refused: list[Record] = [
         d for d in dials if d.error == "refused" and not (d.resolver or d.ip).startswith(("127.", "[::1]"))
     ]
