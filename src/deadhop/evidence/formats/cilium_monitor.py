@@ -10,7 +10,7 @@ from deadhop.model.observed.policy import CiliumEvent, CiliumIdentity, Flow, Flo
 from deadhop.model.record import Record
 
 _DROP = re.compile(
-    r"^\s*xx drop \((?P<reason>[^)]*)\)(?: to endpoint (?P<ep>\d+))? flow (?P<flow>0x[0-9a-f]+)(?P<rest>.*)$"
+    r"^\s*xx drop \((?P<reason>(?:[^()]|\([^()]*\))*)\)(?: to endpoint (?P<ep>\d+))? flow (?P<flow>0x[0-9a-f]+)(?P<rest>.*)$"
 )
 _TRACE = re.compile(
     r"^\s*(?P<dir>->|<-) (?P<point>stack|endpoint \d+|overlay|network|proxy port \d+|host from flow|\S+)(?: flow (?P<flow>0x[0-9a-f]+))?\s*,?(?P<rest>.*identity.*)$"

@@ -218,6 +218,13 @@ def _pod(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
     )
 
 
+def _cilium_endpoint(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
+    """Cilium's endpoint of a pod: it bears the pod's name and addresses (pkg/k8s/apis/cilium.io/v2/types.go)."""
+    networking = mapping(value, "status", "networking")
+    told = [a for pair in _list(networking.get("addressing")) for a in (pair.get("ipv4"), pair.get("ipv6"))]
+    return Pod(**{**common, "kind": "Pod"}, ip=next((text(a) for a in told if a), ""))
+
+
 def _on_host(spec: dict[str, Any], status: dict[str, Any]) -> bool | None:
     """Whether a pod uses the host's network: its spec says so, or its address is that of its host."""
     if "hostNetwork" in spec:
@@ -282,7 +289,8 @@ def _endpoints(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
     )
 
 
-_BUILDERS = {"Pod": _pod, "Service": _service, "Endpoints": _endpoints, "EndpointSlice": _endpoints}
+_BUILDERS = {
+    "CiliumEndpoint": _cilium_endpoint,"Pod": _pod, "Service": _service, "Endpoints": _endpoints, "EndpointSlice": _endpoints}
 
 
 def _identity(common: dict[str, Any], value: dict[str, Any]) -> Iterator[Record]:

@@ -216,6 +216,8 @@ def _row(
                 ip=ip if is_ip(ip) else "", node="" if node.startswith("<") else node, phase=cells.get("STATUS", ""),
                 ready=(int(ready_cell[1]), int(ready_cell[2])) if ready_cell else None,
             )  # fmt: skip
+        if is_ip(cells.get("IPV4", "")) and (kind == "CiliumEndpoint" or "ENDPOINT STATE" in names):
+            return Pod(source=source, kind="Pod", name=name, namespace=cells.get("NAMESPACE", namespace), ip=cells["IPV4"], raw={"cells": cells})  # fmt: skip
         # A row shows no manifest: kinds whose causes read the manifest stay plain objects.
         if kind == "PeerAuthentication" and cells.get("MODE"):
             raw = {"spec": {"mtls": {"mode": cells["MODE"]}}}
