@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from deadhop.evidence import safe_yaml
+from deadhop.evidence import calico, safe_yaml
 from deadhop.evidence.fields import integer, rfc3339
 from deadhop.evidence.format import Context, Locate, ValueFormat
 from deadhop.evidence.formats.nginx_conf import snippet
@@ -19,6 +19,7 @@ from deadhop.model.observed.kube import (
     Endpoints,
     Event,
     KubeObject,
+    NetworkPolicy,
     Pod,
     Secret,
     Service,
@@ -175,6 +176,11 @@ def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
         "labels": pairs(meta.get("labels")),
         "raw": value,
     }
+    if kind in ("NetworkPolicy", "GlobalNetworkPolicy") and calico.is_policy(value):
+        said = calico.translated(value)
+        own = {**common, "raw": {**value, "spec": said}} if said else {**common, "kind": f"Calico{kind}"}
+        yield NetworkPolicy(**own) if said else KubeObject(**own)
+        return
     build = _BUILDERS.get(kind)
     if kind == "CiliumIdentity":
         yield from _identity(common, value)
