@@ -90,8 +90,8 @@ def parse(line: str) -> Command | None:
 
 
 def _host(line: str) -> str:
-    match = re.match(r"^\s*\[?[\w.-]+@([\w.-]+)", line)
-    return match[1] if match else ""
+    match = re.match(r"^\s*(?:\[?[\w.-]+@([\w.-]+)|\[([a-z][\w.-]*)\]\s?[#$]|([a-zA-Z][\w.-]*):[~/][\w/.~-]*\s?[$#])", line)
+    return next((name for name in match.groups() if name), "") if match else ""
 
 
 def _known(argv: tuple[str, ...]) -> bool:
