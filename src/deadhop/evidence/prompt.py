@@ -49,6 +49,10 @@ _WEAK = (
 )
 #: An arrow between a command and what came of it: a note, and no shell's syntax.
 _OUTCOME = re.compile(r"[\w\]/.'\"]\s+(?:-+>|=+>|→)\s*[\w\"'<{\[(]")
+#: A heading that is a machine's name and nothing else: a label of it ends in a number.
+_MACHINE = re.compile(
+    r"(?:(?:on|node|host|from|at)[:\s]\s*)?(?P<name>(?:[a-z]{2,}[a-z0-9]*-?|[a-z][a-z0-9]*(?:-[a-z0-9]+)*-)\d[a-z0-9-]*(?:\.[a-z][\w.-]*)?):?"
+)
 _WORD = re.compile(r"^[A-Za-z][a-z']*[,.;:]?$")
 
 
@@ -87,6 +91,12 @@ def parse(line: str) -> Command | None:
     ):
         return command
     return None
+
+
+def machine(label: str) -> str:
+    """The machine that a heading (``# node-2``, ``== on worker3 ==`` without its marks) names; empty where it names none."""
+    match = _MACHINE.fullmatch(label.strip())
+    return match["name"] if match else ""
 
 
 def _host(line: str) -> str:

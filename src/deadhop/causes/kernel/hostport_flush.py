@@ -72,7 +72,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     looked = [
         c for c in silent(view.of(CommandRun)) if re.search(r"iptables.*grep.*(?i:hostport|CNI-DN)", c.line)
     ]
-    flushed_by = said(view.of(Message), "firewall-running")
+    flushed_by = said(view.of(Message), "firewall-running", "firewall-rewritten")
     flushed_by = [
         m
         for m in flushed_by
