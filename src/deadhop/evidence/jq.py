@@ -202,7 +202,8 @@ class _Parser:
         def made(s: Shape, env: Env) -> list[Shape]:
             outs = inner(s, env)
             own = _elements(s)
-            if all(_elements(o) <= own for o in outs):
+            # A select picks one of a list: its value stands in the row like any other.
+            if all(_elements(o) <= own + (isinstance(o, Known) and len(outs) > 1) for o in outs):
                 return [Row(tuple(outs))]
             return [Each(outs[0]) if len(outs) == 1 else Opaque()]
 

@@ -67,7 +67,7 @@ class Known(NamedTuple):
 
 Shape = Ref | Row | Fields | Each | Text | Opaque | Known
 Found = list[tuple[Path, Any]]
-_NONE = ("", "null", "<none>", "<no value>")
+_NONE = ("", "null", "<none>", "<no value>", "-")
 
 
 def fit(shape: Shape, value: Any) -> list[Found] | None:

@@ -58,6 +58,7 @@ PODS = (
     "Network",
     "clusterIpv4Cidr",
 )
+SERVICES = ("servicesIpv4Cidr", "service-cidr", "service-cluster-ip-range", "serviceSubnet")
 #: Private ranges (RFC 1918): a wider exclusion also covers public addresses.
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 
@@ -92,7 +93,9 @@ def check(view: View) -> Iterator[Hypothesis]:
     for message in said(view.of(Message), "snat-settings"):
         for cidr in re.findall(r"[\d.]+/\d+", message.field("cidrs")):
             found += [(pod, cidr, message) for pod, _o in pods]
-    for source, excluded, record in found:
+    services = [o.value for o in view.of(CiliumOption) if o.key in SERVICES and network(o.value)]
+    returned = list(_returned(view, [p for p, _o in pods]))
+    for source, excluded, record in found + returned:
         inner, outer = network(source), network(excluded)
         if inner is None or outer is None or outer.is_multicast or outer.prefixlen == 0:
             continue
@@ -101,8 +104,11 @@ def check(view: View) -> Iterator[Hypothesis]:
         beyond = wide and not within(excluded, *PRIVATE)
         disjoint = not wide and not within(excluded, source)
         failed = [*_failed(view, source, excluded)] if wide else []
-        unanswered = _unanswered(view, source, excluded, [p for p, _o in pods])
-        lost = _unrouted(view, source) if wide else []
+        # A default of ip-masq-agent is wide by design: what fails inside it counts where what lies outside works.
+        if (source, excluded, record) in returned and not _reached(view, source, excluded, exempt=returned):
+            failed = []
+        unanswered = _unanswered(view, source, excluded, [*(p for p, _o in pods), *services])
+        lost = _unrouted(view, source, bool(failed or unanswered)) if wide else []
         if not (disjoint or beyond or (wide and gap >= 4 and (failed or unanswered or lost))):
             continue
         yield Hypothesis(
@@ -134,8 +140,27 @@ def _unanswered(view: View, source: str, excluded: str, pods: list[str]) -> list
     ]
 
 
-def _unrouted(view: View, source: str) -> list[Record]:
-    return [m for m in said(view.of(Message), "no-route-to") if within(m.field("address"), source)]
+def _unrouted(view: View, source: str, failing: bool) -> list[Record]:
+    kinds = ("no-route-to", "only-default-route-to") if failing else ("no-route-to",)
+    return [m for m in said(view.of(Message), *kinds) if within(m.field("address"), source)]
+
+
+def _returned(view: View, pods: list[str]) -> Iterator[tuple[str, str, Record]]:
+    """Networks for which a chain returns before its last rule masquerades, and that hold the pods' network."""
+    for table in (t for t in view.of(IptablesTable) if t.name in ("nat", "")):
+        rows = rules([table])
+        for chain in {r.chain for r in rows if r.target == "MASQUERADE" and not (r.src or r.dst) and "mark" not in r.text}:  # fmt: skip
+            for row in rows:
+                if row.chain == chain and row.target in ("RETURN", "ACCEPT") and not row.src and not row.dst.startswith("!"):  # fmt: skip
+                    yield from ((pod, row.dst, table) for pod in pods if row.dst and within(pod, row.dst) and pod != row.dst)  # fmt: skip
+
+
+def _reached(view: View, source: str, excluded: str, exempt: list[tuple[str, str, Record]]) -> bool:
+    """Whether the evidence shows a destination work that is no pod and in none of the exempt networks."""
+    networks = [source, excluded, *(cidr for _s, cidr, _r in exempt)]
+    there = [a.target.rpartition(":")[0] or a.target for a in view.of(Attempt) if a.ok]
+    there += [p.target for p in view.of(Ping) if p.ok]
+    return any(network(ip) and not within(ip, *networks) for ip in there)
 
 
 def _chain(view: View) -> Iterator[Hypothesis]:
