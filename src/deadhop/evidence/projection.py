@@ -58,6 +58,12 @@ class Opaque(NamedTuple):
     """A value that says nothing about where it came from."""
 
 
+class Length(NamedTuple):
+    """How long the list at a path is: zero says that it is empty."""
+
+    path: Path
+
+
 class Known(NamedTuple):
     """A shape, and the values that a filter before it demanded."""
 
@@ -65,7 +71,7 @@ class Known(NamedTuple):
     facts: tuple[tuple[Path, Any], ...]
 
 
-Shape = Ref | Row | Fields | Each | Text | Opaque | Known
+Shape = Ref | Row | Fields | Each | Text | Opaque | Length | Known
 Found = list[tuple[Path, Any]]
 _NONE = ("", "null", "<none>", "<no value>", "-")
 
@@ -77,6 +83,8 @@ def fit(shape: Shape, value: Any) -> list[Found] | None:
         return None if inner is None else [[*found, *shape.facts] for found in inner]
     if isinstance(shape, Opaque):
         return [[]]
+    if isinstance(shape, Length):
+        return [[(shape.path, [])] if value == 0 else []]
     if isinstance(shape, Ref):
         return [[(shape.path, value)] if value is not None and value not in _NONE else []]
     if isinstance(shape, Row):

@@ -28,7 +28,7 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.netfilter import IptablesTable
 from deadhop.model.observed.dns import DnsLookup, DnsQuery, DnsServerError
 from deadhop.model.observed.firewall import FirewallRule
-from deadhop.model.observed.http import DialFailure
+from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.kube import Endpoints, KubeObject, Pod
 from deadhop.model.observed.packets import CapturedPacket, SkbTrace
 from deadhop.model.observed.policy import Flow
@@ -73,6 +73,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     if empty or down:  # words that a client has for "no such name" and for "no answer" alike
         dials += [d for d in view.of(DialFailure) if d.error == "no-such-host" and _EITHER.search(d.text)]
+    unresolved = [e for e in view.of(HttpExchange) if e.error == "unresolved" and (empty or down)]
     refused: list[Record] = [
         d for d in dials if d.error == "refused" and not (d.resolver or d.ip).startswith(("127.", "[::1]"))
     ]
@@ -108,10 +109,10 @@ def check(view: View) -> Iterator[Hypothesis]:
         for r in rules(view.of(IptablesTable), view.of(FirewallRule))
         if r.drops and not r.src and "53" in r.dport.replace("domain", "53").replace(",", " ").split()
     ]
-    if not (lost or dials or empty or down or refused or answered or delivered):
+    if not (lost or dials or unresolved or empty or down or refused or answered or delivered):
         return
     if (
-        not (lost or dials or refused)
+        not (lost or dials or unresolved or refused)
         and not delivered
         and not (answered and (empty or down))
         and not answered
@@ -122,7 +123,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         subject=server,
         title=f"No DNS server answers at {server}.",
         checks=(
-            judged("lookups get no answer at all", True if lost or dials or refused else None, [*lost, *dials, *refused], weight=0.8, required=True),
+            judged("lookups get no answer at all", True if lost or dials or unresolved or refused else None, [*lost, *dials, *unresolved, *refused], weight=0.8, required=True),
             judged("nothing is answered or delivered", False if answered or delivered else None, (answered or delivered)[:4], weight=1.0, required=bool(answered or delivered)),
             judged("the queries are not denied by policy", False if denied else None, denied, weight=1.0, required=bool(denied)),
             judged("no firewall rule drops or rejects the DNS port", False if walls else None, walls[:3], weight=1.0, required=bool(walls)),
@@ -143,6 +144,7 @@ CAUSE = Cause(
         DnsQuery,
         DnsServerError,
         DialFailure,
+        HttpExchange,
         Endpoints,
         KubeObject,
         Pod,
@@ -152,7 +154,7 @@ CAUSE = Cause(
         IptablesTable,
         FirewallRule,
     ),
-    needs=(DnsLookup, DnsQuery, DialFailure, CapturedPacket, SkbTrace, Flow),
+    needs=(DnsLookup, DnsQuery, DialFailure, HttpExchange, CapturedPacket, SkbTrace, Flow),
     rivals=(
         "egress-policy-missing-dns-allow",
         "path-mtu-drops-df-udp-dns-response",

@@ -86,13 +86,14 @@ def check(view: View) -> Iterator[Hypothesis]:
     if not (chains or service or missing or declared) or not (flushed or unjumped or missing or chains):
         return
     wanted = view.where(Pod, lambda p: "hostPort" in str(p.raw))
+    counted = [c for c in view.of(LineCount) if c.pattern.lstrip("-A ").startswith(("KUBE-S", "KUBE-N")) and c.count]
     yield Hypothesis(
         subject="hostPort rules",
         title="The hostPort rules, or the jumps to them, are gone from the NAT table.",
         checks=(
             judged("the hostPort chains or the jumps to them are missing", False if jumps and not missing else (True if gone or unjumped or missing else None), [r.record for r in jumps] if jumps and not missing else [*(r.record for r in chains or service), *missing], weight=1.4, required=True, decide="iptables -t nat -S | grep -E 'HOSTPORT|CNI-DN'"),
-            shown("Service rules are there", [r.record for r in service], weight=0.4),
-            shown("the firewall was restarted, flushed or restored", flushed, weight=1.0, decide="journalctl -u firewalld -u iptables --since today"),
+            shown("Service rules are there", [*(r.record for r in service), *counted], weight=0.4),
+            shown("the firewall was restarted, flushed or restored", [*flushed, *flushed_by], weight=1.0, decide="journalctl -u firewalld -u iptables --since today"),
             shown("pods ask for hostPort", wanted, weight=0.3),
         ),
         explains=("host ports refuse connections, while Services and pod addresses work",),

@@ -6,6 +6,7 @@ of Endpoints). ConfigMaps are opened: a Corefile, an Istio mesh configuration an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -288,7 +289,8 @@ def _endpoints(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
     labels = dict(common["labels"])
     return Endpoints(
         **common,
-        service=labels.get("kubernetes.io/service-name", common["name"]),
+        # The controller names a slice for its Service, with five letters behind it (generateName).
+        service=labels.get("kubernetes.io/service-name") or re.sub(r"-[a-z0-9]{5}$", "", common["name"]),
         ready=tuple(ready),
         not_ready=tuple(not_ready),
         ports=tuple(dict.fromkeys(numbers)),
