@@ -41,7 +41,9 @@ def selector(text: Any) -> dict[str, Any]:
         if clause in ("", "all()"):
             continue
         expressions.append(_clause(clause))
-    labels = {e["key"]: e["values"][0] for e in expressions if e["operator"] == "In" and len(e["values"]) == 1}
+    labels = {
+        e["key"]: e["values"][0] for e in expressions if e["operator"] == "In" and len(e["values"]) == 1
+    }
     rest = [e for e in expressions if e["operator"] != "In" or len(e["values"]) != 1]
     return {
         **({"matchLabels": labels} if labels else {}),
@@ -57,7 +59,9 @@ def _clause(clause: str) -> dict[str, Any]:
             if operator in ("Exists", "DoesNotExist"):
                 return {"key": key, "operator": operator}
             listed = named.get("values")
-            values = [named["value"]] if listed is None else [v.strip().strip("'\"") for v in listed.split(",")]
+            values = (
+                [named["value"]] if listed is None else [v.strip().strip("'\"") for v in listed.split(",")]
+            )
             return {"key": key, "operator": operator, "values": values}
     raise NotSaid(clause)
 
@@ -135,7 +139,10 @@ def _peer(side: dict[str, Any]) -> list[dict[str, Any]]:
 def _port(port: Any, protocol: str) -> dict[str, Any]:
     if isinstance(port, str) and (match := re.fullmatch(r"(\d{1,5}):(\d{1,5})", port)):
         return {"port": int(match[1]), "endPort": int(match[2]), "protocol": protocol}
-    return {"port": int(port) if str(port).isdecimal() and len(str(port)) < 6 else str(port), "protocol": protocol}
+    return {
+        "port": int(port) if str(port).isdecimal() and len(str(port)) < 6 else str(port),
+        "protocol": protocol,
+    }
 
 
 def profile(value: dict[str, Any]) -> tuple[str, dict[str, str]] | None:

@@ -112,7 +112,9 @@ def _row(shape: Row, value: Any) -> list[Found] | None:
         if len(value) == len(shape.cells) + 1 and not value[-1].strip():
             value = value[:-1]
         elif shape.separator == "\t" and 1 < len(value) < len(shape.cells) and value[0].strip():
-            value += [""] * (len(shape.cells) - len(value))  # the tabs of empty cells at the end, cut off by a paste
+            value += [""] * (
+                len(shape.cells) - len(value)
+            )  # the tabs of empty cells at the end, cut off by a paste
     if not isinstance(value, list) or len(value) != len(shape.cells):
         return None
     return _together(list(zip(shape.cells, value, strict=True)))

@@ -20,6 +20,7 @@ bpftool service systemctl lsmod modprobe awk watch arp arping env printenv resol
 tshark ipset networkctl nmcli nstat iperf iperf3 minikube kind k3s talosctl export vi vim ps pgrep find kdig drill
 iptables-nft iptables-nft-save iptables-restore ip6tables-legacy ip6tables-legacy-save ip6tables-nft ip6tables-nft-save
 firewall-cmd ufw brctl tc ipvsadm ifconfig virsh lxc podman nerdctl etcdctl calico-node rabbitmqctl
+paste sed jq yq rpm dpkg zgrep xargs uptime
 pilot-agent getcap nmap ssh aws az gcloud eksctl kinit pip python python3 sh bash exec exit node go
 """
 PROGRAMS = frozenset(_NAMES.split())
@@ -100,7 +101,9 @@ def machine(label: str) -> str:
 
 
 def _host(line: str) -> str:
-    match = re.match(r"^\s*(?:\[?[\w.-]+@([\w.-]+)|\[([a-z][\w.-]*)\]\s?[#$]|([a-zA-Z][\w.-]*):[~/][\w/.~-]*\s?[$#])", line)
+    match = re.match(
+        r"^\s*(?:\[?[\w.-]+@([\w.-]+)|\[([a-z][\w.-]*)\]\s?[#$]|([a-zA-Z][\w.-]*):[~/][\w/.~-]*\s?[$#])", line
+    )
     return next((name for name in match.groups() if name), "") if match else ""
 
 

@@ -65,7 +65,13 @@ def check(view: View) -> Iterator[Hypothesis]:
                 "their answers are forwarded and hold addresses", True, answered, weight=1.4, required=True
             ),
             judged("no flow is denied, in error or lost", not bad, bad, weight=1.2, required=True),
-            judged("the questions are for addresses, not for aliases alone", False if aliases else None, aliases, weight=0.8, required=bool(aliases)),
+            judged(
+                "the questions are for addresses, not for aliases alone",
+                False if aliases else None,
+                aliases,
+                weight=0.8,
+                required=bool(aliases),
+            ),
             judged("every name that was asked is answered", not open_names, [], weight=0.4),
         ),
         explains=("what fails, if anything fails, is not this lookup",),

@@ -59,9 +59,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         return
     told = {t.base for t in empty}
     asked = [
-        t
-        for t in every
-        if t.qname in told and t.rcode == "NOERROR" and not isinstance(t.record, DnsLookup)
+        t for t in every if t.qname in told and t.rcode == "NOERROR" and not isinstance(t.record, DnsLookup)
     ]
     # A client that goes on to the name itself is no musl; what counts is whether another one stops.
     on = {t.client for t in asked}

@@ -37,7 +37,9 @@ from deadhop.snapshot.firewall import rules
 
 SLUG = "dns-server-unreachable"
 #: curl, busybox and the JDK say the same of EAI_NONAME and EAI_AGAIN (lib/hostip.c; libbb/xconnect.c; InetAddress).
-_EITHER = re.compile(r"Could not resolve host|[Cc]ouldn't resolve host|bad address|UnknownHostException|unable to resolve host address")
+_EITHER = re.compile(
+    r"Could not resolve host|[Cc]ouldn't resolve host|bad address|UnknownHostException|unable to resolve host address"
+)
 DNS_NAMES = ("kube-dns", "coredns", "rke2-coredns", "dns-default", "node-local-dns", "nodelocaldns")
 
 

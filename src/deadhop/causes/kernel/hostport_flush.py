@@ -64,7 +64,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             c.line,
         )
     ]
-    missing = [*said(view.of(Message), "no-chain")]
+    missing = [m for m in said(view.of(Message), "no-chain") if _about_hostports(m, view.of(CommandRun))]
     base = [r for r in every if r.chain in ("PREROUTING", "OUTPUT")]
     declared = [
         t for t in tables if any(c.startswith(("CNI-HOSTPORT-DNAT", "KUBE-HOSTPORTS")) for c in t.chains)
@@ -86,7 +86,9 @@ def check(view: View) -> Iterator[Hypothesis]:
     if not (chains or service or missing or declared) or not (flushed or unjumped or missing or chains):
         return
     wanted = view.where(Pod, lambda p: "hostPort" in str(p.raw))
-    counted = [c for c in view.of(LineCount) if c.pattern.lstrip("-A ").startswith(("KUBE-S", "KUBE-N")) and c.count]
+    counted = [
+        c for c in view.of(LineCount) if c.pattern.lstrip("-A ").startswith(("KUBE-S", "KUBE-N")) and c.count
+    ]
     yield Hypothesis(
         subject="hostPort rules",
         title="The hostPort rules, or the jumps to them, are gone from the NAT table.",
@@ -100,6 +102,13 @@ def check(view: View) -> Iterator[Hypothesis]:
         fixes=(Fix(title="Recreate the pods", artifact="kubectl -n NAMESPACE delete pod -l APP  # the CNI writes the rules at ADD\n"),),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _about_hostports(message: Message, runs: list[CommandRun]) -> bool:
+    """Whether the chain that is missing is one of the hostPorts', by the message or by the command that asked for it."""
+    before = [r for r in runs if r.source.file == message.source.file and r.source.line < message.source.line]
+    asked = before[-1].line if before else ""
+    return not asked or bool(re.search(r"hostport|CNI-DN", message.text + asked, re.I))
 
 
 def _beside(

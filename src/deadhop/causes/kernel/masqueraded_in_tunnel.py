@@ -63,7 +63,20 @@ TUNNELS = (
     "sit",
 )
 #: Kinds of link that encapsulate (ip-link(8), TYPE).
-KINDS = ("vxlan", "geneve", "ipip", "gre", "gretap", "sit", "wireguard", "tun", "ip6tnl", "ip6gre", "xfrm", "vti")
+KINDS = (
+    "vxlan",
+    "geneve",
+    "ipip",
+    "gre",
+    "gretap",
+    "sit",
+    "wireguard",
+    "tun",
+    "ip6tnl",
+    "ip6gre",
+    "xfrm",
+    "vti",
+)
 NICS = ("eth", "en", "bond", "em", "team")
 
 

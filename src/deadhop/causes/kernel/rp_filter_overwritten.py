@@ -108,13 +108,15 @@ def _hypothesis(view: View, dev: str, live: Sysctl, pair: veth.VethPair | None) 
     row = cni.device(dev)
     spared = [s for s in view.of(Sysctl) if s.value == "0" and row and row.role == "pod" and s.where == live.where and s.key.startswith(f"net.ipv4.conf.{row.prefix}") and s.key.endswith(".rp_filter")]  # fmt: skip
     counted = view.where(Counter, lambda c: c.name.endswith("IPReversePathFilter") and c.value > 0)
-    upgraded = view.where(Message, lambda m: m.kind == "package-upgraded" and m.field("package").startswith(("systemd", "udev")))
+    upgraded = view.where(
+        Message, lambda m: m.kind == "package-upgraded" and m.field("package").startswith(("systemd", "udev"))
+    )
     return Hypothesis(
         subject=f"{dev}" + (f" (the host end of {pair.pod.ifname}@{pair.pod.where or 'pod'})" if pair else ""),
         title=f"rp_filter is {live.value} on {dev}: systemd-sysctl wrote it after the CNI had switched it off, and answers from the pod are dropped.",
         checks=(
             Check(text=f"rp_filter of {dev} is {live.value}, where the CNI needs 0", holds=True, weight=1.0, required=True, records=(live,)),
-            shown("a sysctl file sets rp_filter" if settings or not spared else "devices differ since systemd was upgraded", settings or (upgraded if spared else ()), weight=1.3 if settings else 1.0, required=True, decide="grep -rs rp_filter /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d"),
+            shown("a sysctl file sets rp_filter" if settings or not spared else "devices differ since systemd was upgraded", [*settings, *(upgraded if spared else ())], weight=1.3 if settings else 1.0, required=True, decide="grep -rs rp_filter /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d"),
             shown("the kernel drops IPv4 packets from the pod as martian on this device", martians, weight=1.6, decide="sysctl -w net.ipv4.conf.all.log_martians=1; journalctl -kf | grep martian"),
             shown("a udev rule applies sysctl files again to every new device", udev, weight=0.9, decide="grep -rs systemd-sysctl /usr/lib/udev/rules.d /etc/udev/rules.d"),
             judged(f"the route back to {pod_ip or 'the pod'} leads to {back or '?'} and not to {dev}", None if not back else back != dev, evidence_back, weight=0.8, required=back == dev, decide=f"ip route get {pod_ip or 'POD-IP'}"),
@@ -123,7 +125,6 @@ def _hypothesis(view: View, dev: str, live: Sysctl, pair: veth.VethPair | None) 
             shown("the process behind the entered namespace is known", [p for p in processes if pair and pair.pod.where == f"pid {p.pid}"], weight=0.1),
             shown("other devices of pods still have the 0 that the CNI wrote", spared[:3], weight=0.6),
             shown("the kernel counts packets that failed the filter", counted, weight=0.8, decide="nstat -az TcpExtIPReversePathFilter"),
-            shown("systemd or udev was upgraded", upgraded[:2] if settings else (), weight=0.4),
             shown("probes of the pod time out", probes, weight=0.4),
             judged("the live value of conf.all.rp_filter (the larger of the two counts)", None if global_value is None else True, [global_value] if global_value else [], weight=0.1, decide="sysctl net.ipv4.conf.all.rp_filter"),
         ),

@@ -45,10 +45,25 @@ def check(view: View) -> Iterator[Hypothesis]:
                 for peer in mappings(rule, key):
                     wanted = peer.get("namespaceSelector")
                     if isinstance(wanted, dict) and _asks(wanted):
+                        shown_ = [n for n in namespaces.values() if _tells(n, wanted)]
                         matching = [namespaces[n] for n, found in labels.items() if matches(wanted, found)]
                         yield _hypothesis(
-                            view, policy, direction, wanted, list(namespaces.values()), matching, _failing(view, rule)
+                            view, policy, direction, wanted, shown_, matching, _failing(view, rule)
                         )  # fmt: skip
+
+
+def _tells(namespace: Namespace, wanted: dict[str, Any]) -> bool:
+    """Whether a record shows the labels that are asked for, so that their absence is a fact: a manifest does, a table with
+    LABELS or with a column for each key; a bare row does not."""
+    cells = namespace.raw.get("cells")
+    if not isinstance(cells, dict):
+        return bool(namespace.labels or namespace.api_version)
+    keys = [
+        *mapping(wanted, "matchLabels"),
+        *(str(e.get("key")) for e in mappings(wanted, "matchExpressions")),
+    ]
+    automatic = all(k == AUTOMATIC for k in keys)
+    return "LABELS" in cells or automatic or all(k.rpartition("/")[2].upper() in cells for k in keys)
 
 
 def _asks(selector: dict[str, Any]) -> list[str]:

@@ -88,7 +88,10 @@ def _hypothesis(
     disabled: list[CiliumOption | Absent | KubeObject | LineCount],
     clean: list[LineCount],
 ) -> Hypothesis:
-    absent: list[Pod | CiliumOption | Absent | KubeObject | LineCount] = [*disabled, *(system if not running else [])]
+    absent: list[Pod | CiliumOption | Absent | KubeObject | LineCount] = [
+        *disabled,
+        *(system if not running else []),
+    ]
     return Hypothesis(
         subject=f"{controller.name} chains from {jumps[0][0].chain}",
         title=f"Chains of {controller.name} are still called, but it does not run: they enforce an old policy.",

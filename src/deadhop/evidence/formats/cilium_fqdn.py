@@ -184,7 +184,12 @@ def _read_selectors(value: Any, locate: Locate, context: Context) -> Iterable[Re
 
 
 FORMATS = (
-    LineFormat("fqdn-cache-cut", re.compile(r"^\s*(?:\S+\s+){0,4}(?:FQDN\b|(?:[\w*-]+\.)+(?:\s|$))"), _cut, priority=2),
+    LineFormat(
+        "fqdn-cache-cut",
+        re.compile(r"^\s*(?:\S+\s+){0,4}(?:FQDN\b|(?:[\w*-]+\.)+(?:\s|$))"),
+        _cut,
+        priority=2,
+    ),
     LineFormat("policy-selectors", re.compile(r"^\s*MatchName: "), _selectors, priority=20),
     ValueFormat("policy-selectors-json", _match_selectors, _read_selectors, priority=15),
     LineFormat(

@@ -15,10 +15,19 @@ _PROGRAMS = ("getent", "nc", "ncat", "curl", "wget", "ping", "nslookup", "host",
 
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     run = context.command
-    if run is None or not context.ran(*_PROGRAMS) or not _ECHO.search(run.line) or not _NUMBER.match(lines.text[i]):
+    if (
+        run is None
+        or not context.ran(*_PROGRAMS)
+        or not _ECHO.search(run.line)
+        or not _NUMBER.match(lines.text[i])
+    ):
         return i, []
     words = [w.rstrip(";") for w in run.argv[1 : run.argv.index("echo") if "echo" in run.argv else None]]
-    named = [w for w in words if w and not w.startswith(("-", "+", "@")) and w not in ("hosts", "ahosts", "ahostsv4")]
+    named = [
+        w
+        for w in words
+        if w and not w.startswith(("-", "+", "@")) and w not in ("hosts", "ahosts", "ahostsv4")
+    ]
     value = int(re.sub(r"\D", "", lines.text[i]))
     return i + 1, [
         Attempt(

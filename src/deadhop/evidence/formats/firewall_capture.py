@@ -32,7 +32,9 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     flags = ""
     if proto == "tcp":
         first = what.split(" ")[0]
-        flags = "".join(f for word, f in _WORDS if re.search(rf"\b{word}\b", what)) if first.islower() else first
+        flags = (
+            "".join(f for word, f in _WORDS if re.search(rf"\b{word}\b", what)) if first.islower() else first
+        )
         flags += "." if not first.islower() and " ack " in what and "." not in flags else ""
     return i + 1, [
         CapturedPacket(
@@ -43,4 +45,6 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     ]  # fmt: skip
 
 
-FORMAT = LineFormat("firewall-capture", re.compile(rf"^\s*\d+(?:\.\d{{6}} |: \d\d:\d\d:\d\d\.\d).*{_END}"), _read, priority=20)
+FORMAT = LineFormat(
+    "firewall-capture", re.compile(rf"^\s*\d+(?:\.\d{{6}} |: \d\d:\d\d:\d\d\.\d).*{_END}"), _read, priority=20
+)

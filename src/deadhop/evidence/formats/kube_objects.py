@@ -183,6 +183,11 @@ def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
         yield NetworkPolicy(**own) if said else KubeObject(**own)
         return
     build = _BUILDERS.get(kind)
+    if kind in ("Endpoints", "EndpointSlice") and not (
+        value.get("apiVersion") or value.keys() & {"subsets", "endpoints"}
+    ):
+        build = None  # a few fields of one, which do not say whether it is empty
+        common["kind"] = f"Partial{kind}"
     if kind == "CiliumIdentity":
         yield from _identity(common, value)
         return
@@ -193,7 +198,7 @@ def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
         value = {k: v for k, v in value.items() if k not in ("data", "stringData")}
         yield Secret(**{**common, "raw": value})
         return
-    yield build(common, value) if build else CLASS_OF_KIND.get(kind, KubeObject)(**common)
+    yield build(common, value) if build else CLASS_OF_KIND.get(common["kind"], KubeObject)(**common)
     if kind == "Pod":
         for alias in _list(mapping(value, "spec").get("hostAliases")):
             names = tuple(text(n) for n in alias.get("hostnames") or () if isinstance(n, str))
@@ -298,7 +303,12 @@ def _endpoints(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
 
 
 _BUILDERS = {
-    "CiliumEndpoint": _cilium_endpoint,"Pod": _pod, "Service": _service, "Endpoints": _endpoints, "EndpointSlice": _endpoints}
+    "CiliumEndpoint": _cilium_endpoint,
+    "Pod": _pod,
+    "Service": _service,
+    "Endpoints": _endpoints,
+    "EndpointSlice": _endpoints,
+}
 
 
 def _identity(common: dict[str, Any], value: dict[str, Any]) -> Iterator[Record]:

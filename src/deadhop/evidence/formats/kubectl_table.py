@@ -16,6 +16,7 @@ from deadhop.model.observed.kube import (
     Event,
     KubeObject,
     Namespace,
+    Node,
     PeerAuthentication,
     Pod,
     Secret,
@@ -99,6 +100,12 @@ def _labels(cells: dict[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple((k, v) for k, _eq, v in (pair.partition("=") for pair in shown.split(",") if "=" in pair))
 
 
+def _label_columns(cells: dict[str, str], keys: list[str]) -> tuple[tuple[str, str], ...]:
+    """Labels in columns of their own (``-L KEY``): the heading is the key's last part in capitals; an empty cell is no label."""
+    told = ((key, cells.get(key.rpartition("/")[2].upper(), "")) for key in keys)
+    return tuple((key, value) for key, value in told if value and value != "<none>")
+
+
 def asked_namespace(context: Context) -> str:
     return option(context.command.argv, "-n", "--namespace") if context.command else ""
 
@@ -111,6 +118,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     records: list[Record] = []
     namespace = asked_namespace(context)
     asked = asked_kind(context)
+    argv = context.command.argv if context.command else ()
+    keys = [k for k in option(argv, "-L", "--label-columns").split(",") if k]
     columns: list[tuple[str, int]] = []
     if _HEADER.match(text[i]):
         columns = _columns(text[i])
@@ -124,7 +133,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             gap += 1
             i += 1
             continue
-        record = _row(lines, i, line, columns, namespace, asked)
+        record = _row(lines, i, line, columns, namespace, asked, keys)
         if record is None:
             break
         records.append(record)
@@ -136,7 +145,13 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
 
 
 def _row(
-    lines: Lines, i: int, line: str, columns: list[tuple[str, int]], namespace: str, asked: str
+    lines: Lines,
+    i: int,
+    line: str,
+    columns: list[tuple[str, int]],
+    namespace: str,
+    asked: str,
+    label_keys: list[str],
 ) -> Record | None:
     names = {name for name, _at in columns}
     source = lines.source(i)
@@ -224,6 +239,13 @@ def _row(
             return PeerAuthentication(
                 source=source, kind=kind, name=name, namespace=cells.get("NAMESPACE", namespace), raw=raw
             )
+        if kind == "Node" and is_ip(cells.get("INTERNAL-IP", "")):
+            inner = {
+                "cells": cells,
+                "status": {"addresses": [{"type": "InternalIP", "address": cells["INTERNAL-IP"]}]},
+            }
+            return Node(source=source, kind=kind, name=name, labels=labels, raw=inner)
+        labels = labels or _label_columns(cells, label_keys)
         made = Namespace if kind == "Namespace" else KubeObject
         return made(
             source=source,

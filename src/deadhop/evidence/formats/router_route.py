@@ -34,4 +34,6 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     ]  # fmt: skip
 
 
-FORMAT = LineFormat("router-route", re.compile(f"{_NONE.pattern}|{_DEFAULT.pattern}", re.I), _read, priority=20)
+FORMAT = LineFormat(
+    "router-route", re.compile(f"{_NONE.pattern}|{_DEFAULT.pattern}", re.I), _read, priority=20
+)

@@ -15,6 +15,7 @@ _ROW = re.compile(
     r"^\s*(?P<item>[\w.@/-]+)\s*[:=]?\s+(?P<value>-?\d+)(?:\s+(?P<rest>\S.*?))?\s*$|^\s*(?P<item2>[\w.@-]+)[:=](?P<value2>-?\d+)\s*$"
 )
 _PLACE = re.compile(r"/proc/sys/(?P<head>[\w./-]*)\$\{?\w+\}?(?P<tail>/[\w/.-]+)")
+_PASTED = re.compile(r"/proc/sys/net/(?P<family>ipv[46])/conf/\*/(?P<leaf>\w+)")
 _KEY = re.compile(r"(?P<head>net\.[\w.]+\.)\$\{?\w+\}?(?P<tail>\.\w+)")
 
 
@@ -24,7 +25,10 @@ def _key(path: str) -> str:
 
 def _asked(context: Context, item: str) -> str:
     """The key that a loop reads for one of its items; empty where it reads none."""
-    each = loop(context.command.line) if context.command else None
+    line = context.command.line if context.command else ""
+    if (pasted := _PASTED.search(line)) and "paste" in line:  # names of a folder beside the values in it
+        return f"net.{pasted['family']}.conf.{item.replace('.', '/')}.{pasted['leaf']}"
+    each = loop(line)
     if each is None:
         return ""
     if placed := _of_files(each, item):

@@ -9,7 +9,9 @@ from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.model.observed.policy import CiliumOption
 from deadhop.model.record import Record
 
-_PROGRAMS = r"(?:k3s|rke2|k0s|kubelet|kube-router|kube-proxy|kube-apiserver|kube-controller-manager|dockerd|flanneld)"
+_PROGRAMS = (
+    r"(?:k3s|rke2|k0s|kubelet|kube-router|kube-proxy|kube-apiserver|kube-controller-manager|dockerd|flanneld)"
+)
 _EXEC = re.compile(rf"^\s*ExecStart=\S*/{_PROGRAMS}\b|(?:^|\s)/(?:\S*/)?{_PROGRAMS}\s+(?:server|agent|-)")
 _FLAG = re.compile(r"(?:^|\s)['\"]?--(?P<key>[a-z][a-z0-9-]*)(?:=(?P<value>[^\s'\"\\]+))?(?=['\"\s\\]|$)")
 _ALONE = re.compile(r"^\s*['\"]?--disable-(?:network-policy|kube-proxy)(?:=\w+)?['\"]?\s*\\?\s*$")
@@ -24,7 +26,9 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         line = lines.text[i]
         for match in _FLAG.finditer(line):
             value = match["value"] or "true"
-            records.append(CiliumOption(source=lines.source(i), where=context.where, key=match["key"], value=value))
+            records.append(
+                CiliumOption(source=lines.source(i), where=context.where, key=match["key"], value=value)
+            )
         i += 1
         if not line.rstrip().endswith("\\"):
             break
@@ -32,5 +36,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
 
 
 FORMAT = LineFormat(
-    "unit-flags", re.compile(rf"ExecStart=\S*/{_PROGRAMS}|/{_PROGRAMS}\s|--disable-(?:network|kube)"), _read, priority=9
+    "unit-flags",
+    re.compile(rf"ExecStart=\S*/{_PROGRAMS}|/{_PROGRAMS}\s|--disable-(?:network|kube)"),
+    _read,
+    priority=9,
 )
