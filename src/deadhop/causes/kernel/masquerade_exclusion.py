@@ -36,6 +36,7 @@ from deadhop.model.observed.policy import CiliumOption
 from deadhop.model.observed.shell import Attempt
 from deadhop.model.record import Record
 from deadhop.snapshot.firewall import network, rules, within
+from deadhop.snapshot.masquerade import returned_networks
 from deadhop.snapshot.said import said
 
 SLUG = "masquerade-exclusion-cidr-wrong"
@@ -98,7 +99,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         for cidr in re.findall(r"[\d.]+/\d+", message.field("cidrs")):
             found += [(pod, cidr, message) for pod, _o in pods]
     services = [o.value for o in view.of(CiliumOption) if o.key in SERVICES and network(o.value)]
-    returned = list(_returned(view, [p for p, _o in pods]))
+    returned = list(returned_networks(view.of(IptablesTable), [p for p, _o in pods]))
     returned += beside
     for source, excluded, record in found + returned:
         inner, outer = network(source), network(excluded)
@@ -151,16 +152,6 @@ def _unanswered(view: View, source: str, excluded: str, pods: list[str]) -> list
 def _unrouted(view: View, source: str, failing: bool) -> list[Record]:
     kinds = ("no-route-to", "only-default-route-to") if failing else ("no-route-to",)
     return [m for m in said(view.of(Message), *kinds) if within(m.field("address"), source)]
-
-
-def _returned(view: View, pods: list[str]) -> Iterator[tuple[str, str, Record]]:
-    """Networks for which a chain returns before its last rule masquerades, and that hold the pods' network."""
-    for table in (t for t in view.of(IptablesTable) if t.name in ("nat", "")):
-        rows = rules([table])
-        for chain in {r.chain for r in rows if r.target == "MASQUERADE" and not (r.src or r.dst) and "mark" not in r.text}:  # fmt: skip
-            for row in rows:
-                if row.chain == chain and row.target in ("RETURN", "ACCEPT") and not row.src and not row.dst.startswith("!"):  # fmt: skip
-                    yield from ((pod, row.dst, table) for pod in pods if row.dst and within(pod, row.dst) and pod != row.dst)  # fmt: skip
 
 
 def _reached(view: View, source: str, excluded: str, exempt: list[tuple[str, str, Record]]) -> bool:

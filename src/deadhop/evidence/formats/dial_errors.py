@@ -163,8 +163,8 @@ def _failure(line: str) -> Parts | None:
     if (match := _LIBC.search(line)) and _logged(line):
         quoted = _HOST_NAME.search(line)
         url = _URL.search(line)
-        named = quoted["name"] if quoted else url["host"] if url else ""
-        name = match["name"] or ("" if is_ip(named) else named)
+        place = quoted["name"] if quoted else url["host"] if url else ""
+        name = match["name"] or ("" if is_ip(place) else place)
         return name, name, "", None, "udp", _class(match["what"]), ""
     if (match := _JAVA.search(line)) and _logged(line):
         host, port = host_port(match["to"]) if match["to"] else ("", None)
