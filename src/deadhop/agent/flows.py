@@ -63,9 +63,8 @@ class FlowLog:
         if self._addresses:
             self._make_room()
         self.ring.append(entry)
-        if self.followers:
-            for follower in tuple(self.followers):  # one that does not read leaves while it is told
-                follower(entry)
+        for follower in tuple(self.followers):  # one that does not read leaves while it is told
+            follower(entry)
 
     def _make_room(self) -> None:
         """Let the oldest go, with an account of addresses: there are answers with many."""
@@ -82,7 +81,11 @@ class FlowLog:
         details: MessageDetails,
         verdict: str,
     ) -> None:
-        self._add((time.time(), endpoint, client, server, protocol, details, verdict))
+        entry = (time.time(), endpoint, client, server, protocol, details, verdict)
+        if self._addresses or self.followers:
+            self._add(entry)
+        else:
+            self.ring.append(entry)
 
     def answer(
         self, endpoint: Endpoint, client: Address, server: Address, protocol: str, details: MessageDetails
@@ -90,7 +93,10 @@ class FlowLog:
         entry = (time.time(), endpoint, client, server, protocol, details, "FORWARDED")
         if len(details.ips) > FEW:
             self._addresses += _many(entry)
-        self._add(entry)
+        if self._addresses or self.followers:
+            self._add(entry)
+        else:
+            self.ring.append(entry)
 
     def packet(self, packet: Packet) -> None:
         """A packet that the kernel logged: the first of a connection to a learned address, or a dropped one.

@@ -38,7 +38,9 @@ class Pending(dict[bytes, Asked]):
         proxy = self._proxy
         ident = data[:2]
         asked = self.get(ident)
-        if asked is None or not repeats(data, asked[0].question):
+        if asked is None or not (
+            (data.startswith(asked[0].question, 12) and data[2] & 0x80) or repeats(data, asked[0].question)
+        ):
             proxy.stats.count["mismatched"] += 1
             return None
         del self[ident]
@@ -77,8 +79,6 @@ class Pending(dict[bytes, Asked]):
 
 def repeats(data: bytes, question: bytes) -> bool:
     """Whether an answer repeats the question that was asked. Letter case may differ, as Cilium lets it."""
-    if data.startswith(question, 12):
-        return data[2] & 0x80 != 0
     end = 12 + len(question)
     if len(data) < end or not data[2] & 0x80:
         return False

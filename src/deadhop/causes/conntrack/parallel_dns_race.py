@@ -60,6 +60,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         *(k for k in view.of(DnsLookup) if k.answers),
         *(q for q in view.of(DnsQuery) if q.rcode == "NOERROR" and (q.duration or 0) < 1),
     ]
+    drops = _drops(view.of(Counter))
     full = [m for m in view.of(Message) if m.kind == "nf-conntrack-table-full"]
     serial = [
         r for r in view.of(ResolvConf) if any(o.startswith(("single-request", "use-vc")) for o in r.options)
@@ -77,6 +78,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             shown("lookups take the resolver's timeout, or time out now and then", symptoms, weight=0.7, decide="for i in $(seq 50); do curl -so /dev/null -w '%{time_namelookup}\\n' http://NAME/; done"),
             judged("the resolver sends its queries in parallel", False if serial else None, serial, weight=0.8),
             judged("the table is not full", False if full else None, full, weight=1.5, required=bool(full)),
+            judged("packets are dropped because their entry came too late, not because none could be made", False if drops else None, drops, weight=2.0, required=bool(drops)),
         ),
         explains=("now and then a lookup takes exactly 5 s longer",),
         fixes=(
@@ -85,6 +87,14 @@ def check(view: View) -> Iterator[Hypothesis]:
         ),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _drops(counters: list[Counter]) -> list[Counter]:
+    """Drops that outnumber failed insertions by far: every failed insertion is one (nf_conntrack_core.c), the others are
+    entries that could not be made."""
+    failed = sum(c.value for c in counters if c.name in COUNTERS)
+    drops = [c for c in counters if c.name in ("conntrack_drop", "node_nf_conntrack_stat_drop")]
+    return drops if sum(c.value for c in drops) > 20 * (failed + 50) else []
 
 
 def _pairs(packets: list[CapturedPacket]) -> list[Record]:

@@ -51,10 +51,6 @@ CNI = (
 ENGINE = ("docker", "br-", "podman", "virbr", "lo")
 
 
-#: Devices of the container engine itself: what it accepts for them says nothing of pods.
-ENGINE = ("docker", "br-", "podman", "virbr", "lo")
-
-
 def check(view: View) -> Iterator[Hypothesis]:
     tables = view.of(IptablesTable)
     forward = [

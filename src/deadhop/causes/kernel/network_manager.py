@@ -76,7 +76,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         for a in view.of(Address)
         if _cni(a.ifname)
         and a.family == 4
-        and ((a.local.startswith("169.254.") and a.local != "169.254.1.1") or "dynamic" in a.flags)
+        # An address of its own choice has the /16 of RFC 3927; node-local DNS and CNIs put single ones there.
+        and ((a.local.startswith("169.254.") and a.prefixlen < 32) or "dynamic" in a.flags)
     ]
     if not taken and not linklocal and not external:
         return

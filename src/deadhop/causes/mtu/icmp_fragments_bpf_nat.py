@@ -31,12 +31,14 @@ from deadhop.model.observed.policy import CiliumEvent
 SLUG = "icmp-fragments-dropped-by-bpf-nat"
 
 
+def _unparsed(event: CiliumEvent) -> bool:
+    """An unsupported protocol for NAT; or an unknown one, where the packet is ICMP all the same: a fragment."""
+    icmp = any(word in f"{event.proto} {event.text}".lower() for word in ("icmp", "echorequest", "echoreply"))
+    return "nsupported protocol for NAT" in event.reason or (icmp and "nknown L4 protocol" in event.reason)
+
+
 def check(view: View) -> Iterator[Hypothesis]:
-    dropped = [
-        e
-        for e in view.of(CiliumEvent)
-        if e.verdict == "DROPPED" and "nsupported protocol for NAT" in e.reason
-    ]
+    dropped = [e for e in view.of(CiliumEvent) if e.verdict == "DROPPED" and _unparsed(e)]
     counted = [
         c
         for c in view.of(Counter)
@@ -46,7 +48,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         return
     large = [p for p in view.of(Ping) if (p.size or 0) > 1400 and p.ok is False]
     small = [p for p in view.of(Ping) if (p.size or 0) <= 1400 and p.ok]
-    icmp = [e for e in dropped if "icmp" in (e.proto + e.text).lower()]
+    icmp = [e for e in dropped if any(w in (e.proto + e.text).lower() for w in ("icmp", "echore"))]
     yield Hypothesis(
         subject="the sending node's NAT program",
         title="The datapath's NAT cannot parse later ICMP fragments and drops them on the sender.",

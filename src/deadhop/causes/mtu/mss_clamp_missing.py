@@ -32,6 +32,8 @@ from deadhop.snapshot.sizes import devices
 
 SLUG = "mss-clamp-missing-on-tunnel-path"
 HEADERS = 40
+ETHERNET = (1460, 1440)
+"""What a host on plain Ethernet announces (IPv4, IPv6): a peer with a smaller MTU, and no sign of a tunnel or a clamp."""
 
 
 def check(view: View) -> Iterator[Hypothesis]:
@@ -41,7 +43,13 @@ def check(view: View) -> Iterator[Hypothesis]:
     narrow = [d for d in devices(view.of(Link)) if d.role in ("tunnel", "vpn")]
     smallest = min([*(d.mtu - HEADERS for d in narrow), *(p.mss for p in syns if p.mss)])
     large = [p for p in syns if p.mss and p.mss > smallest + 20]
-    clamped = [p for p in syns if p.mss and p.mss <= smallest + 20]
+    clamped = [p for p in syns if p.mss and p.mss <= smallest + 20 and p.mss not in ETHERNET]
+    # Who takes the same way and announces less by itself was not clamped: its MTU is right, the other's is not.
+    beside = [
+        p
+        for p in clamped
+        if p.tcp_flags == "S" and any(q.tcp_flags == "S" and p.src != q.src and p.dst == q.dst for q in large)
+    ]
     beyond = [p for p in large if p.ttl is not None and p.ttl not in (64, 128, 255)]
     rules = [m for m in view.of(Message) if m.kind == "mss-clamp"]
     tunnels = [d.record for d in narrow]
@@ -56,6 +64,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             shown("the other direction (or the tunnel) allows less", [*clamped, *tunnels], weight=1.2, required=True, decide="ip -d link; iptables -t mangle -S | grep TCPMSS"),
             shown("the SYN has already passed a forwarder", beyond, weight=0.6),
             judged("the handshake completes", False if stuck else None, stuck, weight=1.5, required=bool(stuck)),
+            judged("nobody else on that way announces less of its own accord", False if beside else None, beside, weight=1.5, required=bool(beside)),
             judged("no rule clamps the MSS", False if rules else None, rules, weight=0.5),
         ),
         explains=("the handshake completes and the first full-size segment is lost",),

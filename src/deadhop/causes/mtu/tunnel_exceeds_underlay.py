@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from deadhop.artifacts import mtu as artifact
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.finding import Check
-from deadhop.model.net import Link
+from deadhop.model.net import Link, Route
 from deadhop.model.observed.kube import Node
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.node import Ping, RouteGet
@@ -34,6 +34,7 @@ from deadhop.model.observed.policy import CiliumOption
 from deadhop.snapshot.sizes import Sized, devices, limits, probes
 
 SLUG = "tunnel-mtu-exceeds-underlay"
+CILIUM = ("cilium_", "lxc")
 
 
 def check(view: View) -> Iterator[Hypothesis]:
@@ -47,11 +48,18 @@ def check(view: View) -> Iterator[Hypothesis]:
         for nic in nics:
             # WireGuard's padding is a cause of its own; an MTU that leaves no room even without padding is this one.
             padded = row.kind == "wireguard" and tunnel.mtu + row.over_v4 <= nic.mtu
-            if not padded and tunnel.rests_on(nic):
+            if not padded and tunnel.rests_on(nic) and not _routes_decide(view, tunnel):
                 yield _hypothesis(view, tunnel, nic, row.over_v4)
         yield from _over_path(view, tunnel, nics)
     if too_big:
         yield _from_messages(too_big)
+
+
+def _routes_decide(view: View, tunnel: Sized) -> bool:
+    """Cilium leaves its tunnel's device at the underlay's MTU and puts the lower one on routes (pkg/mtu): without those
+    routes the device says nothing."""
+    routes = [r for r in view.of(Route) if any(leg.dev and leg.dev.startswith(CILIUM) for leg in r.legs)]
+    return tunnel.name.startswith(CILIUM) and not any(r.mtu is None for r in routes)
 
 
 def _hypothesis(view: View, tunnel: Sized, nic: Sized, overhead: int) -> Hypothesis:
@@ -138,7 +146,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="mtu",
     title="The tunnel's MTU plus its encapsulation exceeds what the underlay carries.",
-    inputs=(Link, CiliumOption, Message, Ping, RouteGet, Node),
+    inputs=(Link, CiliumOption, Message, Ping, Route, RouteGet, Node),
     needs=(Link, Message),
     rivals=("node-nic-mtu-higher-than-underlay", "wireguard-padding-exceeds-underlay-mtu", "inner-overlay-mtu-exceeds-vpn-egress-mtu", "benign-route-mtu-below-link-mtu"),
     check=check,

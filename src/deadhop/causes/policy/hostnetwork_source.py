@@ -72,10 +72,24 @@ def check(view: View) -> Iterator[Hypothesis]:
             and f.dst.name == target.name
             and not f.reply
         ]
-        yield _hypothesis(f"{peer.ip or peer.identity}", target.name, list(denied), policies, as_pod)
+        yield _hypothesis(
+            f"{peer.ip or peer.identity}",
+            target.name,
+            list(denied),
+            policies,
+            [*as_pod, *_ordinary(view, peer.ip)],
+        )
     if policies:
         yield from _from_capture(view, policies)
         yield from _by_label(view)
+
+
+def _ordinary(view: View, address: str) -> list[Pod]:
+    """The pods shown of the node with that address, where all of them have addresses of their own: its traffic was
+    theirs, translated."""
+    names = {n.name for n in view.of(Node) if address in n.internal_ips}
+    pods = [p for p in view.of(Pod) if p.node in names and p.ip]
+    return [] if any(p.host_network or p.ip == address for p in pods) else pods
 
 
 def _from_capture(view: View, policies: list[KubeObject]) -> Iterator[Hypothesis]:
@@ -132,7 +146,7 @@ def _hypothesis(
     target: str,
     denied: list[Record],
     policies: list[KubeObject],
-    as_pod: list[Flow],
+    as_pod: list[Flow | Pod],
 ) -> Hypothesis:
     flow = isinstance(denied[0], Flow)
     return Hypothesis(

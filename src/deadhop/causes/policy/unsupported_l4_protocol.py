@@ -23,12 +23,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
+from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.kernel import Counter
 from deadhop.model.observed.policy import CiliumEvent, Flow
 
 SLUG = "datapath-drops-unsupported-l4-protocol"
 REASON = "unknown l4 protocol"
+#: Protocols that the datapath knows: a packet of theirs meets this reason as a fragment without a header.
+KNOWN = ("echorequest", "echoreply", "icmp", "tcp", "udp")
 
 
 def check(view: View) -> Iterator[Hypothesis]:
@@ -45,11 +47,13 @@ def check(view: View) -> Iterator[Hypothesis]:
     other = [
         f for f in view.of(Flow) if not f.denied and f.proto in ("TCP", "UDP") and f.verdict == "FORWARDED"
     ]
+    known = [e for e in events if any(w in f"{e.proto} {e.text}".lower() for w in KNOWN)]
     yield Hypothesis(
         subject=f"{events[0].src} to {events[0].dst}" if events and events[0].src else "the datapath",
         title="The datapath drops packets of a transport protocol that it does not know.",
         checks=(
             shown("packets are dropped as an unknown L4 protocol", [*events, *flows, *counted], weight=2.6, required=True),
+            judged("the packets are neither TCP, UDP nor ICMP", False if known and not flows and not counted else None, known[:3], weight=2.0, required=bool(known)),
             shown("TCP and UDP are forwarded", other[:4], weight=0.4, decide="hubble observe --verdict FORWARDED --node NODE"),
         ),
         explains=("a cluster service on the hosts loses its peers, TCP and UDP between them work",),

@@ -21,7 +21,7 @@ _TEMPLATE = re.compile(
 )
 _VARIABLE = re.compile(r"%\{(\w+)\}")
 #: What begins a line that a template can have made: a number, or the words that people put before one.
-_START = re.compile(r"^\s*\S{0,60}?[ =:]?\s*\d")
+_START = re.compile(r"^\s*(?:\S{1,60}?[ =:]?\s*)?\d")
 _SHAPES = {
     "http_code": r"\d{3}",
     "response_code": r"\d{3}",

@@ -90,7 +90,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         records.append(record)
     if not records:
         return start, []
-    if len(records) > 1 and not asked and "show" not in argv[3:] and _whole(argv):
+    if len(records) > 1 and not asked and _whole(argv) and not _selects(argv):
         table = next((argv[k + 1] for k, w in enumerate(argv[:-1]) if w == "table"), "main")
         version = 6 if any(isinstance(r, Route) and r.family == 6 for r in records) else 4
         tables = () if table in ("all", "0") else (table,)
@@ -104,6 +104,16 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
 
 def _whole(argv: tuple[str, ...]) -> bool:
     return bool(argv) and argv[0] == "ip" and any(a in ("r", "ro", "route") for a in argv[1:4])
+
+
+def _selects(argv: tuple[str, ...]) -> bool:
+    """Whether ``ip route show SELECTOR`` asked for some routes only (``dev``, ``proto``, a prefix, the cache)."""
+    words = list(argv[next(k for k, a in enumerate(argv) if a in ("r", "ro", "route")) + 1 :])
+    if words and (words[0] in ("list", "ls", "lst") or "show".startswith(words[0])):
+        words = words[1:]
+    while words[:1] == ["table"]:
+        words = words[2:]
+    return any(not w.startswith("-") for w in words)
 
 
 def _table_asked(context: Context) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from deadhop.evidence import prompt
 from deadhop.evidence.asked import operands, option
@@ -235,25 +236,23 @@ def _row(
             return Pod(source=source, kind="Pod", name=name, namespace=cells.get("NAMESPACE", namespace), ip=cells["IPV4"], raw={"cells": cells})  # fmt: skip
         # A row shows no manifest: kinds whose causes read the manifest stay plain objects.
         if kind == "PeerAuthentication" and cells.get("MODE"):
-            raw = {"spec": {"mtls": {"mode": cells["MODE"]}}}
+            mode = {"spec": {"mtls": {"mode": cells["MODE"]}}}
             return PeerAuthentication(
-                source=source, kind=kind, name=name, namespace=cells.get("NAMESPACE", namespace), raw=raw
+                source=source, kind=kind, name=name, namespace=cells.get("NAMESPACE", namespace), raw=mode
             )
-        if kind == "Node" and is_ip(cells.get("INTERNAL-IP", "")):
-            inner = {
-                "cells": cells,
-                "status": {"addresses": [{"type": "InternalIP", "address": cells["INTERNAL-IP"]}]},
-            }
-            return Node(source=source, kind=kind, name=name, labels=labels, raw=inner)
         labels = labels or _label_columns(cells, label_keys)
-        made = Namespace if kind == "Namespace" else KubeObject
+        raw: dict[str, Any] = {"cells": cells}
+        made: type[KubeObject] = Namespace if kind == "Namespace" else KubeObject
+        if kind == "Node" and is_ip(cells.get("INTERNAL-IP", "")):
+            made = Node
+            raw["status"] = {"addresses": [{"type": "InternalIP", "address": cells["INTERNAL-IP"]}]}
         return made(
             source=source,
             kind=kind,
             name=name,
             namespace=cells.get("NAMESPACE", namespace),
             labels=labels,
-            raw={"cells": cells},
+            raw=raw,
         )
     return None
 

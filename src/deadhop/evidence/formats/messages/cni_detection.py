@@ -17,7 +17,7 @@ FORMAT = catalogue(
         entry("node-address", r"(?:flannel\.alpha\.coreos\.com/public-ip|projectcalico\.org/IPv4Address|k3s\.io/internal-ip|kube-router\.io/\S*ip)\"?[:=]\s*\"?(?P<address>[\d.]+)(?:/(?P<len>\d+))?", "node annotations"),
         entry("node-address-conflict", r"IPv4 address conflict|node '?(?P<node>[\w.-]+)'? is already using the IPv4 address (?P<address>[\d.]+)", _CALICO),
         entry("bgp-not-established", r"BGP not established with (?P<peers>[\d., ]+)", "calico-node readiness"),
-        entry("bgp-peer", r"^\s*\|?\s*(?P<address>\d+\.\d+\.\d+\.\d+)\s*\|\s*(?:node-to-node mesh|node specific|global)\s*\|\s*(?P<state>\w+)\s*\|\s*\S+\s*\|\s*(?P<info>[^|]+?)\s*\|?$", "calicoctl node status"),
+        entry("bgp-peer", r"^\s*(?:\|\s*)?(?P<address>\d+\.\d+\.\d+\.\d+)\s*\|\s*(?:node-to-node mesh|node specific|global)\s*\|\s*(?P<state>\w+)\s*\|\s*\S+\s*\|\s*(?P<info>[^|]+?)\s*\|?$", "calicoctl node status"),
         entry("detection-method", r"(?:IP_AUTODETECTION_METHOD|--iface(?:-can-reach|-regex)?|autodetection-?[mM]ethod)\s*[:=]\s*\"?(?P<value>[\w.,=*^$|/-]+)", _CALICO),
         entry("snat-settings", r"nonMasqueradeCIDRs\s*[:=]\s*\[(?P<cidrs>[^\]]+)\]", "ip-masq-agent"),
         entry("nexthop-invalid", r"(?P<what>next hop address \S+ resolvable through recursive route|Invalid NEXT_HOP attribute)", "BIRD"),

@@ -9,7 +9,7 @@ _DEVICE = "NetworkManager src/core/devices/nm-device.c"
 FORMAT = catalogue(
     "network-manager",
     (
-        entry("nm-device-state", r"\(?(?P<dev>[\w.@-]+)\)?: (?:device )?state change: (?P<before>[\w-]+) -> (?P<state>[\w-]+)", _DEVICE),
+        entry("nm-device-state", r"\(?(?P<dev>[\w.@-]{1,64})\)?: (?:device )?state change: (?P<before>[\w-]+) -> (?P<state>[\w-]+)", _DEVICE),
         entry("nm-device-state", r"^device state change: (?P<before>[\w-]+) -> (?P<state>[\w-]+) \(reason", _DEVICE),
         entry("nm-activation", r"device \((?P<dev>[\w.@-]+)\): Activation: (?:starting connection '(?P<connection>[^']+)'|successful)", _DEVICE),
         entry("nm-activation", r"Activation \((?P<dev>[\w.@-]+)\) (?:starting connection '(?P<connection>[^']+)'|successful|Stage \d)", _DEVICE),

@@ -28,7 +28,7 @@ FORMAT = catalogue(
             r"(?:dockerd|docker daemon|podman system service)\b[^\n]*--mtu[= ](?P<mtu>\d+)",
             "dockerd(8) --mtu",
         ),
-        entry("daemon-mtu", r"^\s*-?\s*[\"']?--mtu[= ](?P<mtu>\d{3,4})[\"']?,?\s*$", "dockerd(8) --mtu"),
+        entry("daemon-mtu", r"^\s*(?:-\s*)?[\"']?--mtu[= ](?P<mtu>\d{3,4})[\"']?,?\s*$", "dockerd(8) --mtu"),
         entry(
             "daemon-mtu", r"DOCKER_OPTS=.*--mtu[= ](?P<mtu>\d+)|MTU_VALUE\W+(?P<mtu2>\d+)", "dockerd(8) --mtu"
         ),
