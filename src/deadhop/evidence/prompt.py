@@ -54,6 +54,7 @@ _OUTCOME = re.compile(r"[\w\]/.'\"]\s+(?:-+>|=+>|→)\s*[\w\"'<{\[(]")
 _MACHINE = re.compile(
     r"(?:(?:on|node|host|from|at)[:\s]\s*)?(?P<name>(?:[a-z]{2,}[a-z0-9]*-?|[a-z][a-z0-9]*(?:-[a-z0-9]+)*-)\d[a-z0-9-]*(?:\.[a-z][\w.-]*)?):?"
 )
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _WORD = re.compile(r"^[A-Za-z][a-z']*[,.;:]?$")
 
 
@@ -70,7 +71,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse(line: str) -> Command | None:
     """The command on ``line``, or None where the line is not a command line."""
-    if len(line) > 4096 or not line.strip() or line.startswith("#!") or _OUTCOME.search(line):
+    if len(line) > 4096 or not line.strip() or line.startswith("#!") or _OUTCOME.search(_QUOTED.sub("''", line)):
         return None
     for pattern in _STRONG:
         if match := pattern.match(line):
