@@ -71,7 +71,12 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse(line: str) -> Command | None:
     """The command on ``line``, or None where the line is not a command line."""
-    if len(line) > 4096 or not line.strip() or line.startswith("#!") or _OUTCOME.search(_QUOTED.sub("''", line)):
+    if (
+        len(line) > 4096
+        or not line.strip()
+        or line.startswith("#!")
+        or _OUTCOME.search(_QUOTED.sub("''", line))
+    ):
         return None
     for pattern in _STRONG:
         if match := pattern.match(line):

@@ -35,12 +35,16 @@ _POD_ROW = re.compile(
 _SERVICE_ROW = re.compile(
     r"^\s*(?:(?P<ns>[a-z0-9-]+)\s+)?(?:services?/)?(?P<name>[a-z0-9][a-z0-9.-]+)\s+(?P<type>ClusterIP|NodePort|LoadBalancer|ExternalName)\s+(?P<ip>\S+)\s+(?P<ext>\S+)\s+(?P<ports>\d\S+)(?:\s+(?P<age>\w+)|\s*$)"
 )
+#: A row of ``get nodes -o wide`` whose heading grep took away.
+_NODE_ROW = re.compile(
+    r"^\s*(?P<name>[a-z0-9][\w.-]*)\s+(?:Not)?Ready\S*\s+\S+\s+\w+\s+v\d\S*\s+(?P<ip>[0-9a-fA-F.:]+)\s"
+)
 _PREFIX = re.compile(
     r"^(\s*(?:[a-z0-9-]+\s+)?)()((?:service|pod|endpoints|endpointslice)(?:\.[a-z0-9.]+)?/)(?=[a-z0-9])"
 )
 _PORT = re.compile(r"^(\d+)(?::(\d+))?/(TCP|UDP|SCTP)$")
 _START = re.compile(
-    r"^No resources found|^Error from server \(NotFound\): |^\s*(?:NAMESPACE\s|NAME\s|LAST SEEN\s)|\s\d+/\d+\s+[A-Z]\w+\s+\d+|\s(?:ClusterIP|NodePort|LoadBalancer|ExternalName)\s"
+    r"^No resources found|^Error from server \(NotFound\): |^\s*(?:NAMESPACE\s|NAME\s|LAST SEEN\s)|\s\d+/\d+\s+[A-Z]\w+\s+\d+|\s(?:ClusterIP|NodePort|LoadBalancer|ExternalName)\s|\s(?:Not)?Ready\S*\s+\S+\s+\w+\s+v\d"
 )
 
 
@@ -179,6 +183,9 @@ def _row(
             source=source, kind="Service", name=match["name"], namespace=match["ns"] or namespace, type=match["type"], external=external,
             cluster_ip=match["ip"] if is_ip(match["ip"]) or match["ip"] == "None" else "", ports=tuple(ports),
         )  # fmt: skip
+    if not columns and asked == "Node" and (match := _NODE_ROW.match(line)) and is_ip(match["ip"]):
+        inner = {"status": {"addresses": [{"type": "InternalIP", "address": match["ip"]}]}}
+        return Node(source=source, kind="Node", name=match["name"], raw=inner)
     if not columns:
         return None
     cells = _cells(columns, line)
