@@ -57,7 +57,9 @@ def _tells(namespace: Namespace, wanted: dict[str, Any]) -> bool:
     LABELS or with a column for each key; a bare row does not."""
     cells = namespace.raw.get("cells")
     if not isinstance(cells, dict):
-        return bool(namespace.labels or namespace.api_version)
+        # Every namespace has the automatic label since 1.21: a list without it is a part of one.
+        whole = {AUTOMATIC, "projectcalico.org/name"} & {k for k, _v in namespace.labels}
+        return bool(whole or namespace.api_version)
     keys = [
         *mapping(wanted, "matchLabels"),
         *(str(e.get("key")) for e in mappings(wanted, "matchExpressions")),
