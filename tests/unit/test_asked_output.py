@@ -207,3 +207,30 @@ def test_every_template_is_total(text: str, value: object) -> None:
 )
 def test_every_output_is_total(command: str, rows: list[str]) -> None:
     read_bytes("s", ("$ " + command + "\n" + "\n".join(rows)).encode())
+
+
+def test_lists_in_several_cells_belong_to_one_row() -> None:
+    flows = records(
+        '$ hubble observe --pod a/b -o jsonpb | jq -r \'[.flow.l7.type,.flow.l7.dns.query,(.flow.l7.dns.qtypes//[]|join(",")),'
+        '(.flow.l7.dns.ips//[]|join(","))]|@tsv\'\n'
+        "RESPONSE\tone.example.\tA\t192.0.2.1,192.0.2.2\nREQUEST\ttwo.example.\tAAAA\n",
+        Flow,
+    )
+    assert [(f.dns.qname, f.dns.qtypes, f.dns.ips) for f in flows] == [
+        ("one.example", ("A",), ("192.0.2.1", "192.0.2.2")),
+        ("two.example", ("AAAA",), ()),
+    ]
+    assert (flows[0].dst.name, flows[1].src.name) == ("a/b", "a/b")
+
+
+def test_every_port_of_a_cell_is_kept() -> None:
+    (pod,) = records(
+        "$ kubectl get po -o custom-columns=N:.metadata.name,P:.spec.containers[0].ports[*].hostPort\nN P\nedge 443,80\n", Pod
+    )  # fmt: skip
+    assert pod.raw["spec"]["containers"] == [{"ports": [{"hostPort": 443}, {"hostPort": 80}]}]
+
+
+def test_a_length_of_nought_is_an_empty_list_and_another_says_nothing() -> None:
+    command = "$ kubectl get endpointslices -n kube-system -o json | jq -r '.items[]|[.metadata.name,(.endpoints|length)]|@tsv'\n"
+    assert [e.ready for e in records(command + "dns-ab12c\t0\n", Endpoints)] == [()]
+    assert records(command + "dns-ab12c\t3\n", Endpoints) == []

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from deadhop.evidence.projection import ANYWHERE, Each, Fields, Known, Opaque, Ref, Row, Shape, Text
+from deadhop.evidence.projection import ANYWHERE, Each, Fields, Known, Length, Opaque, Ref, Row, Shape, Text
 
 _TOKEN = re.compile(
     r'\s*(?P<str>"(?:[^"\\]|\\.)*")|\s*(?P<op>\?//|//=?|==|!=|<=|>=|\|=|\.\.|[][{}().,|:?;<>+*/%-])|\s*(?P<var>\$\w+)|\s*(?P<fmt>@\w+)'
@@ -202,7 +202,8 @@ class _Parser:
         def made(s: Shape, env: Env) -> list[Shape]:
             outs = inner(s, env)
             own = _elements(s)
-            if all(_elements(o) <= own for o in outs):
+            # A select picks one of a list: its value stands in the row like any other.
+            if all(_elements(o) <= own + (isinstance(o, Known) and len(outs) > 1) for o in outs):
                 return [Row(tuple(outs))]
             return [Each(outs[0]) if len(outs) == 1 else Opaque()]
 
@@ -234,6 +235,8 @@ class _Parser:
             return lambda s, env: [_known(s, args[0](s, env)[0] if args[0](s, env) else Opaque())]
         if name == "map" and args:
             return lambda s, env: [Each(o) for e in _iterate(s, env) for o in args[0](e, env)[:1]]
+        if name == "length":
+            return lambda s, _e: [Length(s.path) if isinstance(s, Ref) else Opaque()]
         if name == "join":
             return lambda s, env: [_joined(s, args[0](s, env) if args else [])]
         if name == "empty":

@@ -9,6 +9,7 @@ of the whole that was shown, so that the reader of the whole reads it. What was 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -57,6 +58,12 @@ class Opaque(NamedTuple):
     """A value that says nothing about where it came from."""
 
 
+class Length(NamedTuple):
+    """How long the list at a path is: zero says that it is empty."""
+
+    path: Path
+
+
 class Known(NamedTuple):
     """A shape, and the values that a filter before it demanded."""
 
@@ -64,9 +71,9 @@ class Known(NamedTuple):
     facts: tuple[tuple[Path, Any], ...]
 
 
-Shape = Ref | Row | Fields | Each | Text | Opaque | Known
+Shape = Ref | Row | Fields | Each | Text | Opaque | Length | Known
 Found = list[tuple[Path, Any]]
-_NONE = ("", "null", "<none>", "<no value>")
+_NONE = ("", "null", "<none>", "<no value>", "-")
 
 
 def fit(shape: Shape, value: Any) -> list[Found] | None:
@@ -76,6 +83,8 @@ def fit(shape: Shape, value: Any) -> list[Found] | None:
         return None if inner is None else [[*found, *shape.facts] for found in inner]
     if isinstance(shape, Opaque):
         return [[]]
+    if isinstance(shape, Length):
+        return [[(shape.path, [])] if value == 0 else []]
     if isinstance(shape, Ref):
         return [[(shape.path, value)] if value is not None and value not in _NONE else []]
     if isinstance(shape, Row):
@@ -102,6 +111,10 @@ def _row(shape: Row, value: Any) -> list[Found] | None:
         value = _split(value, shape.separator)
         if len(value) == len(shape.cells) + 1 and not value[-1].strip():
             value = value[:-1]
+        elif shape.separator == "\t" and 1 < len(value) < len(shape.cells) and value[0].strip():
+            value += [""] * (
+                len(shape.cells) - len(value)
+            )  # the tabs of empty cells at the end, cut off by a paste
     if not isinstance(value, list) or len(value) != len(shape.cells):
         return None
     return _together(list(zip(shape.cells, value, strict=True)))
@@ -125,7 +138,9 @@ def _together(cells: list[tuple[Shape, Any]]) -> list[Found] | None:
             if value is None or value in _NONE:
                 continue
             return None
-        if isinstance(shape, Each) or len(got) > 1:
+        if whole_list(shape):
+            alone += [pair for found in got for pair in found]
+        elif isinstance(shape, Each) or len(got) > 1:
             several.append(got)
         else:
             alone += got[0] if got else []
@@ -151,6 +166,15 @@ def _listed(path: Path) -> Path | None:
     """The list that a path goes through last; None for one that goes through none."""
     at = max((i for i, step in enumerate(path) if step is None), default=-1)
     return path[: at + 1] if at >= 0 else None
+
+
+def whole_list(shape: Shape) -> bool:
+    """Whether a shape is all of one object's list in one text (``join(",")``): it belongs to its row as a whole."""
+    if not isinstance(shape, Each) or shape.separator is None or not isinstance(shape.item, Ref):
+        return False
+    path = shape.item.path
+    inner = path[2:] if path[:2] == ("items", None) else path[1:] if path[:1] == (None,) else path
+    return inner.count(None) == 1
 
 
 def scalar(value: Any) -> Any:
@@ -237,15 +261,20 @@ def _literal(text: str) -> str:
 
 
 def grow(found: Found) -> Any:
-    """The smallest value that has the given values at their places; elements of a list come as a list of one."""
+    """The smallest value that has the given values at their places; elements of a list come as a list of one, or as
+    many as a place in it is named."""
     root: list[Any] = [None]
+    times: Counter[Path] = Counter()
     for path, value in found:
-        _set(root, 0, path, value)
+        _set(root, 0, path, value, times[path])
+        times[path] += None in path
     return root[0]
 
 
-def _set(holder: Any, key: Any, path: Path, value: Any) -> None:
-    for step in path:
+def _set(holder: Any, key: Any, path: Path, value: Any, nth: int = 0) -> None:
+    """``nth`` is the element of the innermost list."""
+    last = max((k for k, step in enumerate(path) if step is None), default=-1)
+    for k, step in enumerate(path):
         made: Any = {} if isinstance(step, str) else []
         have = holder[key] if isinstance(holder, list) else holder.get(key)
         if not isinstance(have, type(made)):
@@ -253,9 +282,10 @@ def _set(holder: Any, key: Any, path: Path, value: Any) -> None:
         if isinstance(step, str):
             holder, key = have, step
         else:
-            if not have:
+            at = nth if k == last else 0
+            while len(have) <= at:
                 have.append(None)
-            holder, key = have, 0
+            holder, key = have, at
     holder[key] = value
 
 

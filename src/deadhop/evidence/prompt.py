@@ -20,6 +20,7 @@ bpftool service systemctl lsmod modprobe awk watch arp arping env printenv resol
 tshark ipset networkctl nmcli nstat iperf iperf3 minikube kind k3s talosctl export vi vim ps pgrep find kdig drill
 iptables-nft iptables-nft-save iptables-restore ip6tables-legacy ip6tables-legacy-save ip6tables-nft ip6tables-nft-save
 firewall-cmd ufw brctl tc ipvsadm ifconfig virsh lxc podman nerdctl etcdctl calico-node rabbitmqctl
+paste sed jq yq rpm dpkg zgrep xargs uptime
 pilot-agent getcap nmap ssh aws az gcloud eksctl kinit pip python python3 sh bash exec exit node go
 """
 PROGRAMS = frozenset(_NAMES.split())
@@ -49,6 +50,11 @@ _WEAK = (
 )
 #: An arrow between a command and what came of it: a note, and no shell's syntax.
 _OUTCOME = re.compile(r"[\w\]/.'\"]\s+(?:-+>|=+>|→)\s*[\w\"'<{\[(]")
+#: A heading that is a machine's name and nothing else: a label of it ends in a number.
+_MACHINE = re.compile(
+    r"(?:(?:on|node|host|from|at)[:\s]\s*)?(?P<name>(?:[a-z]{2,}[a-z0-9]*-?|[a-z][a-z0-9]*(?:-[a-z0-9]+)*-)\d[a-z0-9-]*(?:\.[a-z][\w.-]*)?):?"
+)
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _WORD = re.compile(r"^[A-Za-z][a-z']*[,.;:]?$")
 
 
@@ -65,7 +71,12 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 def parse(line: str) -> Command | None:
     """The command on ``line``, or None where the line is not a command line."""
-    if len(line) > 4096 or not line.strip() or line.startswith("#!") or _OUTCOME.search(line):
+    if (
+        len(line) > 4096
+        or not line.strip()
+        or line.startswith("#!")
+        or _OUTCOME.search(_QUOTED.sub("''", line))
+    ):
         return None
     for pattern in _STRONG:
         if match := pattern.match(line):
@@ -89,9 +100,17 @@ def parse(line: str) -> Command | None:
     return None
 
 
+def machine(label: str) -> str:
+    """The machine that a heading (``# node-2``, ``== on worker3 ==`` without its marks) names; empty where it names none."""
+    match = _MACHINE.fullmatch(label.strip())
+    return match["name"] if match else ""
+
+
 def _host(line: str) -> str:
-    match = re.match(r"^\s*\[?[\w.-]+@([\w.-]+)", line)
-    return match[1] if match else ""
+    match = re.match(
+        r"^\s*(?:\[?[\w.-]+@([\w.-]+)|\[([a-z][\w.-]*)\]\s?[#$]|([a-zA-Z][\w.-]*):[~/][\w/.~-]*\s?[$#])", line
+    )
+    return next((name for name in match.groups() if name), "") if match else ""
 
 
 def _known(argv: tuple[str, ...]) -> bool:

@@ -35,6 +35,8 @@ _FENCE = re.compile(r"^\s*(```|~~~)")
 _REMARK = re.compile(
     r"^\s*(?:#+|//|-{2,}|={2,}|>{2,})\s*([^-=>#\s].*?)\s*(?:-{2,}|={2,}|>{2,}|<{2,}|#+)?\s*$|^\s*([\w][\w ]{0,30}):\s*$"
 )
+#: Programs that ask an API server: it does not matter where they run.
+_REMOTE = frozenset("kubectl helm calicoctl istioctl gcloud aws az eksctl hubble".split())
 _ELLIPSIS = re.compile(r"^\s*(\.{3}|…|\[\.\.\.\])\s*$")
 
 
@@ -56,6 +58,7 @@ class _Scanner:
         self.last: LineFormat | None = None
         self.unread: list[int] = []
         self.tried = 0
+        self.heading = ""  # the machine that the last remark names
         self.seat: str = ""  # the namespace entered by an interactive command, until it is left
 
     def run(self) -> Iterator[Record]:
@@ -125,6 +128,10 @@ class _Scanner:
                 return after, records
         if (match := _REMARK.match(line)) and (label := match[1] or match[2]):
             self.context.label = label
+            machine = prompt.machine(label)
+            self.heading = f"host {machine}" if machine else ""
+            if machine and not self.seat:
+                self.context.where = self.heading
             return i + 1, [Remark(source=self.lines.source(i), where=self.context.where, text=label)]
         return i, []
 
@@ -136,6 +143,8 @@ class _Scanner:
             if command.where is not None
             else self.seat or (f"host {command.host}" if command.host else "")
         )
+        if not where and self.heading and command.argv[0] not in _REMOTE:
+            where = self.heading
         if command.enters and command.where is not None:
             self.seat = command.where
         run = CommandRun(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from deadhop.model.netfilter import IptablesTable
 from deadhop.model.record import Record
-from deadhop.snapshot.firewall import Row, within
+from deadhop.snapshot.firewall import Row, rules, within
 
 
 def masquerades(rows: Iterable[Row], address: str) -> list[Record]:
@@ -31,6 +32,16 @@ def masquerades(rows: Iterable[Row], address: str) -> list[Record]:
         elif row.target.upper() in ("MASQUERADE", "SNAT"):
             found.append(row.record)
     return found
+
+
+def returned_networks(tables: Iterable[IptablesTable], pods: list[str]) -> Iterator[tuple[str, str, Record]]:
+    """Networks for which a chain returns before its last rule masquerades, and that hold the pods' network."""
+    for table in (t for t in tables if t.name in ("nat", "")):
+        rows = rules([table])
+        for chain in {r.chain for r in rows if r.target == "MASQUERADE" and not (r.src or r.dst) and "mark" not in r.text}:  # fmt: skip
+            for row in rows:
+                if row.chain == chain and row.target in ("RETURN", "ACCEPT") and not row.src and not row.dst.startswith("!"):  # fmt: skip
+                    yield from ((pod, row.dst, table) for pod in pods if row.dst and within(pod, row.dst) and pod != row.dst)  # fmt: skip
 
 
 def _bound(row: Row) -> bool:

@@ -43,6 +43,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     if not asked or not answered:
         return
+    aliases = [f for f in answered if f.dns and not f.dns.ips and f.dns.qtypes == ("CNAME",)]
     answered_names = {f.dns.qname for f in answered if f.dns}
     open_names = {f.dns.qname for f in asked if f.dns} - answered_names
     counted = [
@@ -75,6 +76,13 @@ def check(view: View) -> Iterator[Hypothesis]:
             ),
             judged("no flow is denied, in error or lost", not bad, bad, weight=1.2, required=True),
             shown("the proxy counts no denied query", none, weight=0.4),
+            judged(
+                "the questions are for addresses, not for aliases alone",
+                False if aliases else None,
+                aliases,
+                weight=0.8,
+                required=bool(aliases),
+            ),
             judged("every name that was asked is answered", not open_names, [], weight=0.4),
         ),
         explains=("what fails, if anything fails, is not this lookup",),

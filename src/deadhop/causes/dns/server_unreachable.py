@@ -21,20 +21,31 @@ resolv.conf(5); Kubernetes, Debugging DNS Resolution.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.netfilter import IptablesTable
 from deadhop.model.observed.dns import DnsLookup, DnsQuery, DnsServerError
 from deadhop.model.observed.firewall import FirewallRule
-from deadhop.model.observed.http import DialFailure
+from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.kube import Endpoints, KubeObject, Pod
 from deadhop.model.observed.packets import CapturedPacket, SkbTrace
 from deadhop.model.observed.policy import Flow
+from deadhop.model.observed.shell import CommandRun
 from deadhop.model.record import Record
 from deadhop.snapshot.firewall import rules
+from deadhop.snapshot.silence import silent as printed_nothing
 
 SLUG = "dns-server-unreachable"
+#: curl, busybox and the JDK say the same of EAI_NONAME and EAI_AGAIN (lib/hostip.c; libbb/xconnect.c; InetAddress).
+_EITHER = re.compile(
+    r"Could not resolve host|[Cc]ouldn't resolve host|bad address|UnknownHostException|unable to resolve host address"
+)
+#: Fields of the DNS service's endpoints that print nothing where it has none.
+_BARE = re.compile(
+    r"\bget (?:ep|endpoints)\b.*\b(?:kube-dns|coredns)\b.*-o ?(?:json|yaml)\S*.*(?:subsets|addresses)"
+)
 DNS_NAMES = ("kube-dns", "coredns", "rke2-coredns", "dns-default", "node-local-dns", "nodelocaldns")
 
 
@@ -68,6 +79,10 @@ def check(view: View) -> Iterator[Hypothesis]:
         for p in view.of(Pod)
         if any(p.name.startswith(n) for n in DNS_NAMES) and p.ready is not None and p.ready[0] == 0
     ]
+    if empty or down:  # words that a client has for "no such name" and for "no answer" alike
+        dials += [d for d in view.of(DialFailure) if d.error == "no-such-host" and _EITHER.search(d.text)]
+    unresolved = [e for e in view.of(HttpExchange) if e.error == "unresolved" and (empty or down)]
+    empty_said = [c for c in printed_nothing(view.of(CommandRun)) if _BARE.search(c.line)]
     refused: list[Record] = [
         d for d in dials if d.error == "refused" and not (d.resolver or d.ip).startswith(("127.", "[::1]"))
     ]
@@ -103,10 +118,10 @@ def check(view: View) -> Iterator[Hypothesis]:
         for r in rules(view.of(IptablesTable), view.of(FirewallRule))
         if r.drops and not r.src and "53" in r.dport.replace("domain", "53").replace(",", " ").split()
     ]
-    if not (lost or dials or empty or down or refused or answered or delivered):
+    if not (lost or dials or unresolved or empty or down or refused or answered or delivered):
         return
     if (
-        not (lost or dials or refused)
+        not (lost or dials or unresolved or refused)
         and not delivered
         and not (answered and (empty or down))
         and not answered
@@ -117,11 +132,11 @@ def check(view: View) -> Iterator[Hypothesis]:
         subject=server,
         title=f"No DNS server answers at {server}.",
         checks=(
-            judged("lookups get no answer at all", True if lost or dials or refused else None, [*lost, *dials, *refused], weight=0.8, required=True),
+            judged("lookups get no answer at all", True if lost or dials or unresolved or refused else None, [*lost, *dials, *unresolved, *refused], weight=0.8, required=True),
             judged("nothing is answered or delivered", False if answered or delivered else None, (answered or delivered)[:4], weight=1.0, required=bool(answered or delivered)),
             judged("the queries are not denied by policy", False if denied else None, denied, weight=1.0, required=bool(denied)),
             judged("no firewall rule drops or rejects the DNS port", False if walls else None, walls[:3], weight=1.0, required=bool(walls)),
-            shown("the DNS service has no ready endpoint, nothing listens there, or every transport fails alike", [*empty, *down, *refused, *alike, *both], weight=2.2 if empty or down or refused else 1.2, required=True, decide="kubectl -n kube-system get pods,endpointslices -l k8s-app=kube-dns -o wide"),
+            shown("the DNS service has no ready endpoint, nothing listens there, or every transport fails alike", [*empty, *empty_said, *down, *refused, *alike, *both], weight=2.2 if empty or empty_said or down or refused else 1.2, required=True, decide="kubectl -n kube-system get pods,endpointslices -l k8s-app=kube-dns -o wide"),
         ),
         explains=("every name fails alike, small answers included",),
         fixes=(Fix(title="Bring the DNS servers back", artifact="kubectl -n kube-system rollout status deployment/coredns\nkubectl -n kube-system logs -l k8s-app=kube-dns --tail=50\n"),),
@@ -138,6 +153,7 @@ CAUSE = Cause(
         DnsQuery,
         DnsServerError,
         DialFailure,
+        HttpExchange,
         Endpoints,
         KubeObject,
         Pod,
@@ -146,8 +162,9 @@ CAUSE = Cause(
         Flow,
         IptablesTable,
         FirewallRule,
+        CommandRun,
     ),
-    needs=(DnsLookup, DnsQuery, DialFailure, CapturedPacket, SkbTrace, Flow),
+    needs=(DnsLookup, DnsQuery, DialFailure, HttpExchange, CapturedPacket, SkbTrace, Flow),
     rivals=(
         "egress-policy-missing-dns-allow",
         "path-mtu-drops-df-udp-dns-response",

@@ -70,6 +70,10 @@ def check(view: View) -> Iterator[Hypothesis]:
         if m.kind == "bgp-not-established" or m.field("state") != "up" or "Established" not in m.field("info")
     ]
     claimed = {a: n for n in view.of(Node) for a in [_claimed(n)] if a}
+    # One listing may show the annotation of a node, another its address.
+    own: dict[str, list[str]] = {}
+    for node in view.of(Node):
+        own.setdefault(node.name, []).extend(node.internal_ips)
     peers = {
         a: m
         for m in broken
@@ -102,9 +106,9 @@ def check(view: View) -> Iterator[Hypothesis]:
     astray: list[Record] = [
         n
         for a, n in claimed.items()
-        if n.internal_ips
-        and a not in n.internal_ips
-        and (a in SAME or a in inner_addresses or not _near(a, n))
+        if own[n.name]
+        and a not in own[n.name]
+        and (a in SAME or a in inner_addresses or not _near(a, own[n.name]))
     ]
     signs = [*astray, *inner, *inner_peers, *foreign, *tunnelled, *elsewhere, *conflict]
     if not picked and not signs:
@@ -144,9 +148,9 @@ def _claimed(node: Node) -> str:
     return next((str(annotations[k]).partition("/")[0] for k in PICKED if annotations.get(k)), "")
 
 
-def _near(address: str, node: Node) -> bool:
+def _near(address: str, addresses: list[str]) -> bool:
     """Whether an address lies in the same /16 as one of the node's: two cards of one site, which may reach each other."""
-    return any(within(address, f"{own}/16") for own in node.internal_ips if ":" not in own)
+    return any(within(address, f"{own}/16") for own in addresses if ":" not in own)
 
 
 CAUSE = Cause(

@@ -64,7 +64,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             c.line,
         )
     ]
-    missing = [*said(view.of(Message), "no-chain")]
+    missing = [m for m in said(view.of(Message), "no-chain") if _about_hostports(m, view.of(CommandRun))]
     base = [r for r in every if r.chain in ("PREROUTING", "OUTPUT")]
     declared = [
         t for t in tables if any(c.startswith(("CNI-HOSTPORT-DNAT", "KUBE-HOSTPORTS")) for c in t.chains)
@@ -72,7 +72,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     looked = [
         c for c in silent(view.of(CommandRun)) if re.search(r"iptables.*grep.*(?i:hostport|CNI-DN)", c.line)
     ]
-    flushed_by = said(view.of(Message), "firewall-running")
+    flushed_by = said(view.of(Message), "firewall-running", "firewall-rewritten")
     flushed_by = [
         m
         for m in flushed_by
@@ -86,19 +86,29 @@ def check(view: View) -> Iterator[Hypothesis]:
     if not (chains or service or missing or declared) or not (flushed or unjumped or missing or chains):
         return
     wanted = view.where(Pod, lambda p: "hostPort" in str(p.raw))
+    counted = [
+        c for c in view.of(LineCount) if c.pattern.lstrip("-A ").startswith(("KUBE-S", "KUBE-N")) and c.count
+    ]
     yield Hypothesis(
         subject="hostPort rules",
         title="The hostPort rules, or the jumps to them, are gone from the NAT table.",
         checks=(
             judged("the hostPort chains or the jumps to them are missing", False if jumps and not missing else (True if gone or unjumped or missing else None), [r.record for r in jumps] if jumps and not missing else [*(r.record for r in chains or service), *missing], weight=1.4, required=True, decide="iptables -t nat -S | grep -E 'HOSTPORT|CNI-DN'"),
-            shown("Service rules are there", [r.record for r in service], weight=0.4),
-            shown("the firewall was restarted, flushed or restored", flushed, weight=1.0, decide="journalctl -u firewalld -u iptables --since today"),
+            shown("Service rules are there", [*(r.record for r in service), *counted], weight=0.4),
+            shown("the firewall was restarted, flushed or restored", [*flushed, *flushed_by], weight=1.0, decide="journalctl -u firewalld -u iptables --since today"),
             shown("pods ask for hostPort", wanted, weight=0.3),
         ),
         explains=("host ports refuse connections, while Services and pod addresses work",),
         fixes=(Fix(title="Recreate the pods", artifact="kubectl -n NAMESPACE delete pod -l APP  # the CNI writes the rules at ADD\n"),),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _about_hostports(message: Message, runs: list[CommandRun]) -> bool:
+    """Whether the chain that is missing is one of the hostPorts', by the message or by the command that asked for it."""
+    before = [r for r in runs if r.source.file == message.source.file and r.source.line < message.source.line]
+    asked = before[-1].line if before else ""
+    return not asked or bool(re.search(r"hostport|CNI-DN", message.text + asked, re.I))
 
 
 def _beside(

@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.netfilter import IptablesTable
 from deadhop.model.observed.firewall import FirewallRule
-from deadhop.model.observed.http import DialFailure
+from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.kube import Node, Pod
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.node import Ping
@@ -36,6 +36,7 @@ from deadhop.model.observed.policy import CiliumOption
 from deadhop.model.observed.shell import Attempt
 from deadhop.model.record import Record
 from deadhop.snapshot.firewall import network, rules, within
+from deadhop.snapshot.masquerade import returned_networks
 from deadhop.snapshot.said import said
 
 SLUG = "masquerade-exclusion-cidr-wrong"
@@ -58,12 +59,14 @@ PODS = (
     "Network",
     "clusterIpv4Cidr",
 )
+SERVICES = ("servicesIpv4Cidr", "service-cidr", "service-cluster-ip-range", "serviceSubnet")
 #: Private ranges (RFC 1918): a wider exclusion also covers public addresses.
 PRIVATE = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")
 
 
 def check(view: View) -> Iterator[Hypothesis]:
     found: list[tuple[str, str, Record]] = []
+    beside: list[tuple[str, str, Record]] = []
     for rule in rules(view.of(IptablesTable), view.of(FirewallRule)):
         if (
             rule.target in ("MASQUERADE", "SNAT", "masquerade")
@@ -88,28 +91,40 @@ def check(view: View) -> Iterator[Hypothesis]:
                 found += [
                     (pod, cidr, option) for cidr in listed if within(pod, cidr) or not within(pod, *listed)
                 ]
+                beside += [
+                    (pod, cidr, option) for cidr in listed if within(pod, *listed) and not within(pod, cidr)
+                ]
     yield from _chain(view)
     for message in said(view.of(Message), "snat-settings"):
         for cidr in re.findall(r"[\d.]+/\d+", message.field("cidrs")):
             found += [(pod, cidr, message) for pod, _o in pods]
-    for source, excluded, record in found:
+    services = [o.value for o in view.of(CiliumOption) if o.key in SERVICES and network(o.value)]
+    returned = list(returned_networks(view.of(IptablesTable), [p for p, _o in pods]))
+    returned += beside
+    for source, excluded, record in found + returned:
         inner, outer = network(source), network(excluded)
         if inner is None or outer is None or outer.is_multicast or outer.prefixlen == 0:
             continue
         wide = within(source, excluded)
         gap = inner.prefixlen - outer.prefixlen
         beyond = wide and not within(excluded, *PRIVATE)
-        disjoint = not wide and not within(excluded, source)
-        failed = [*_failed(view, source, excluded)] if wide else []
-        unanswered = _unanswered(view, source, excluded, [p for p, _o in pods])
-        lost = _unrouted(view, source) if wide else []
-        if not (disjoint or beyond or (wide and gap >= 4 and (failed or unanswered or lost))):
+        by_design = (source, excluded, record) in returned
+        disjoint = not wide and not within(excluded, source) and not by_design
+        failed = [*_failed(view, source, excluded)] if wide or by_design else []
+        # A default of ip-masq-agent is wide by design: what fails inside it counts where what lies outside works.
+        if by_design and not _reached(view, source, excluded, exempt=returned):
+            failed = []
+        unanswered = _unanswered(view, source, excluded, [*(p for p, _o in pods), *services])
+        lost = _unrouted(view, source, bool(failed or unanswered)) if wide or by_design else []
+        if not (
+            disjoint or beyond or ((by_design or (wide and gap >= 4)) and (failed or unanswered or lost))
+        ):
             continue
         yield Hypothesis(
             subject=f"exclusion {excluded}",
             title=f"Pods of {source} are masqueraded except towards {excluded}, which is {'wider than' if wide else 'not'} the pod network.",
             checks=(
-                judged(f"the exclusion {excluded} {'reaches beyond' if wide else 'does not cover'} the pod network {source}", True, [record], weight=1.4, required=True),
+                judged(f"the exclusion {excluded} {'reaches beyond' if wide else 'is not' if by_design else 'does not cover'} the pod network {source}", True, [record], weight=1.4, required=True),
                 judged("it covers addresses that no cluster owns, or leaves the pods out", True if beyond or disjoint else None, [record] if beyond or disjoint else (), weight=0.6),
                 shown("destinations inside it fail, or packets leave with the pod's address", [*failed, *unanswered], weight=1.0, required=not (beyond or disjoint), decide=f"tcpdump -ni any src net {source}"),
                 shown("a router on the way has no route back to pods", lost, weight=0.8),
@@ -134,8 +149,17 @@ def _unanswered(view: View, source: str, excluded: str, pods: list[str]) -> list
     ]
 
 
-def _unrouted(view: View, source: str) -> list[Record]:
-    return [m for m in said(view.of(Message), "no-route-to") if within(m.field("address"), source)]
+def _unrouted(view: View, source: str, failing: bool) -> list[Record]:
+    kinds = ("no-route-to", "only-default-route-to") if failing else ("no-route-to",)
+    return [m for m in said(view.of(Message), *kinds) if within(m.field("address"), source)]
+
+
+def _reached(view: View, source: str, excluded: str, exempt: list[tuple[str, str, Record]]) -> bool:
+    """Whether the evidence shows a destination work that is no pod and in none of the exempt networks."""
+    networks = [source, excluded, *(cidr for _s, cidr, _r in exempt)]
+    there = [a.target.rpartition(":")[0] or a.target for a in view.of(Attempt) if a.ok]
+    there += [p.target for p in view.of(Ping) if p.ok]
+    return any(network(ip) and not within(ip, *networks) for ip in there)
 
 
 def _chain(view: View) -> Iterator[Hypothesis]:
@@ -185,6 +209,7 @@ def _failed(view: View, source: str, excluded: str) -> Iterator[Record]:
         return within(address, excluded) and not within(address, source)
 
     yield from (p for p in view.of(Ping) if p.ok is False and inside(p.target))
+    yield from (e for e in view.of(HttpExchange) if e.error == "timeout" and inside(e.dialled or e.host))
     yield from (d for d in view.of(DialFailure) if inside(d.ip or d.host))
     yield from (a for a in view.of(Attempt) if not a.ok and inside(a.target))
 
@@ -201,6 +226,7 @@ CAUSE = Cause(
         CapturedPacket,
         Ping,
         DialFailure,
+        HttpExchange,
         Attempt,
         Node,
         Pod,

@@ -24,9 +24,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
-from deadhop.model.net import Address, Route
+from deadhop.model.net import Address, Link, Route
 from deadhop.model.netfilter import IptablesTable
-from deadhop.model.observed.kernel import MartianSource
+from deadhop.model.observed.kernel import Counter, MartianSource
 from deadhop.model.observed.kube import Node
 from deadhop.model.observed.node import RouteGet
 from deadhop.model.observed.packets import CapturedPacket
@@ -51,42 +51,68 @@ TUNNELS = (
     "wg",
     "genev_sys",
     "weave",
+    "kilo",
+    "nebula",
+    "wireguard",
+    "antrea-tun",
+    "antrea-wg",
+    "ovn0",
+    "vx-submariner",
+    "zt",
+    "nm-",
+    "sit",
+)
+#: Kinds of link that encapsulate (ip-link(8), TYPE).
+KINDS = (
+    "vxlan",
+    "geneve",
+    "ipip",
+    "gre",
+    "gretap",
+    "sit",
+    "wireguard",
+    "tun",
+    "ip6tnl",
+    "ip6gre",
+    "xfrm",
+    "vti",
 )
 NICS = ("eth", "en", "bond", "em", "team")
 
 
 def check(view: View) -> Iterator[Hypothesis]:
+    tunnels = (*TUNNELS, *sorted({link.ifname for link in view.of(Link) if link.kind in KINDS}))
     # A pod's packet to another node's pod may carry the tunnel's own address, which belongs into the tunnel.
-    own = {a.local for a in view.of(Address) if a.ifname.startswith(TUNNELS)}
+    own = {a.local for a in view.of(Address) if a.ifname.startswith(tunnels)}
     packets = [
         p
         for p in view.of(CapturedPacket)
-        if p.dev.startswith(TUNNELS) and p.src and p.dst and not {p.src, p.dst} & own
+        if p.dev.startswith(tunnels) and p.src and p.dst and not {p.src, p.dst} & own
     ]
-    pods = [r.dst for r in view.of(Route) if _tunnelled(r) and _wide(r.dst)]
+    pods = [r.dst for r in view.of(Route) if _tunnelled(r, tunnels) and _wide(r.dst)]
     nodes = {a.local for a in view.of(Address) if a.ifname.startswith(NICS)}
     nodes |= {ip for n in view.of(Node) for ip in n.internal_ips}
     nodes |= {r.to.partition(":")[0] for r in rules(view.of(IptablesTable)) if r.target == "SNAT" and r.to}
     routed: list[Record] = [
         r
         for r in view.of(Route)
-        if _tunnelled(r) and any(within(n, r.dst) for n in nodes) and r.dst != "default"
+        if _tunnelled(r, tunnels) and any(within(n, r.dst) for n in nodes) and r.dst != "default"
     ]
     routed += [
         r
         for r in view.of(Route)
-        if _tunnelled(r) and not _wide(r.dst) and any(r.dst in (p.src, p.dst) for p in packets)
+        if _tunnelled(r, tunnels) and not _wide(r.dst) and any(r.dst in (p.src, p.dst) for p in packets)
     ]
     routed += [
         g
         for g in view.of(RouteGet)
-        if g.dev.startswith(TUNNELS) and any(g.dst in (p.src, p.dst) for p in packets)
+        if g.dev.startswith(tunnels) and any(g.dst in (p.src, p.dst) for p in packets)
     ]
     elsewhere = [
         p
         for p in view.of(CapturedPacket)
         if p.dev
-        and not p.dev.startswith(TUNNELS)
+        and not p.dev.startswith(tunnels)
         and p.direction != "in"
         and any((p.dst, p.src) == (q.src, q.dst) for q in packets)
     ]
@@ -107,13 +133,14 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     if not one_way or len(forward) != len({frozenset(pair) for pair in forward}):
         return
+    counted = [c for c in view.of(Counter) if c.name.endswith("IPReversePathFilter") and c.value > 0]
     yield Hypothesis(
         subject=f"{one_way[0].src} -> {one_way[0].dst} on {one_way[0].dev}",
         title=f"The tunnel {one_way[0].dev} carries packets between node addresses, and no answer comes back through it.",
         checks=(
             shown("the tunnel carries packets between node addresses, one way only", one_way, weight=1.6, required=True, decide="tcpdump -ni TUNNEL"),
             shown("the answer leaves on another device, or node addresses are routed into the tunnel", [*elsewhere, *routed], weight=1.0, decide=f"ip route get {one_way[0].dst}"),
-            shown("the kernel drops one side as martian", view.of(MartianSource), weight=0.4),
+            shown("the kernel drops one side as martian", [*view.of(MartianSource), *counted], weight=0.5),
         ),
         explains=("pods cannot reach other nodes' addresses, while pod-to-pod traffic works",),
         fixes=(Fix(title="Keep node addresses out of the tunnel", artifact="ip rule show; ip route show table all | grep TUNNEL\n# restrict the tunnel's routes to pod networks\n"),),
@@ -121,8 +148,8 @@ def check(view: View) -> Iterator[Hypothesis]:
     )  # fmt: skip
 
 
-def _tunnelled(route: Route) -> bool:
-    return any(leg.dev and leg.dev.startswith(TUNNELS) for leg in route.legs)
+def _tunnelled(route: Route, tunnels: tuple[str, ...]) -> bool:
+    return any(leg.dev and leg.dev.startswith(tunnels) for leg in route.legs)
 
 
 def _wide(dst: str) -> bool:
@@ -151,7 +178,9 @@ CAUSE = Cause(
         CapturedPacket,
         Route,
         Address,
+        Link,
         RouteGet,
+        Counter,
         MartianSource,
         Node,
         IptablesTable,

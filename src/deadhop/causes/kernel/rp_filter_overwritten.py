@@ -35,8 +35,9 @@ from deadhop.model import cni
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.finding import Check
 from deadhop.model.net import Address, Link, Listing, NextHop, Route, Sysctl
-from deadhop.model.observed.kernel import MartianSource
+from deadhop.model.observed.kernel import Counter, MartianSource
 from deadhop.model.observed.kube import ContainerProcess, Pod, ProbeFailure
+from deadhop.model.observed.message import Message
 from deadhop.model.observed.node import RouteGet, SysctlSetting, UdevRule
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.packet import PacketFlow
@@ -104,18 +105,26 @@ def _hypothesis(view: View, dev: str, live: Sysctl, pair: veth.VethPair | None) 
     probes = view.where(ProbeFailure, lambda p: p.error == "timeout" and (not pod_ip or p.ip in ("", pod_ip)))
     global_value = next((s for s in view.of(Sysctl) if s.key == "net.ipv4.conf.all.rp_filter"), None)
     processes = view.of(ContainerProcess)
+    row = cni.device(dev)
+    spared = [s for s in view.of(Sysctl) if s.value == "0" and row and row.role == "pod" and s.where == live.where and s.key.startswith(f"net.ipv4.conf.{row.prefix}") and s.key.endswith(".rp_filter")]  # fmt: skip
+    counted = view.where(Counter, lambda c: c.name.endswith("IPReversePathFilter") and c.value > 0)
+    upgraded = view.where(
+        Message, lambda m: m.kind == "package-upgraded" and m.field("package").startswith(("systemd", "udev"))
+    )
     return Hypothesis(
         subject=f"{dev}" + (f" (the host end of {pair.pod.ifname}@{pair.pod.where or 'pod'})" if pair else ""),
         title=f"rp_filter is {live.value} on {dev}: systemd-sysctl wrote it after the CNI had switched it off, and answers from the pod are dropped.",
         checks=(
             Check(text=f"rp_filter of {dev} is {live.value}, where the CNI needs 0", holds=True, weight=1.0, required=True, records=(live,)),
-            shown("a sysctl file sets rp_filter", settings, weight=1.3, required=True, decide="grep -rs rp_filter /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d"),
+            shown("a sysctl file sets rp_filter" if settings or not spared else "devices differ since systemd was upgraded", [*settings, *(upgraded if spared else ())], weight=1.3 if settings else 1.0, required=True, decide="grep -rs rp_filter /etc/sysctl.conf /etc/sysctl.d /run/sysctl.d /usr/lib/sysctl.d"),
             shown("the kernel drops IPv4 packets from the pod as martian on this device", martians, weight=1.6, decide="sysctl -w net.ipv4.conf.all.log_martians=1; journalctl -kf | grep martian"),
             shown("a udev rule applies sysctl files again to every new device", udev, weight=0.9, decide="grep -rs systemd-sysctl /usr/lib/udev/rules.d /etc/udev/rules.d"),
             judged(f"the route back to {pod_ip or 'the pod'} leads to {back or '?'} and not to {dev}", None if not back else back != dev, evidence_back, weight=0.8, required=back == dev, decide=f"ip route get {pod_ip or 'POD-IP'}"),
             judged(f"{dev} has no IPv4 address, so loose mode drops too", None if pair is None else not addressed, [pair.host] if pair and not addressed else [], weight=0.3),
             shown("the pair of devices leads from the pod to this device", [pair.pod, pair.host] if pair else [], weight=0.4),
             shown("the process behind the entered namespace is known", [p for p in processes if pair and pair.pod.where == f"pid {p.pid}"], weight=0.1),
+            shown("other devices of pods still have the 0 that the CNI wrote", spared[:3], weight=0.6),
+            shown("the kernel counts packets that failed the filter", counted, weight=0.8, decide="nstat -az TcpExtIPReversePathFilter"),
             shown("probes of the pod time out", probes, weight=0.4),
             judged("the live value of conf.all.rp_filter (the larger of the two counts)", None if global_value is None else True, [global_value] if global_value else [], weight=0.1, decide="sysctl net.ipv4.conf.all.rp_filter"),
         ),
@@ -215,7 +224,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="kernel",
     title="systemd-sysctl re-enables rp_filter on the CNI's new interfaces.",
-    inputs=(Sysctl, CapturedPacket, SysctlSetting, UdevRule, MartianSource, Link, Address, Route, Listing, RouteGet, ProbeFailure, ContainerProcess, Pod),
+    inputs=(Sysctl, CapturedPacket, SysctlSetting, UdevRule, MartianSource, Link, Address, Route, Listing, RouteGet, ProbeFailure, ContainerProcess, Pod, Counter, Message),
     needs=(Sysctl,),
     rivals=(
         "rp-filter-enabled-globally-on-node", "rp-filter-drops-asymmetric-pod-reply", "app-not-listening",

@@ -87,7 +87,9 @@ def _hypothesis(view: View, run: Run, every: list[Run], selector: Selector, want
     ]
     denied = [f for f in view.of(Flow) if f.denied and f.dns is None]
     followed = [a.record for name, asked in aliases.items() if name != wanted for a in asked]
-    queried = [a.record for a in aliases[wanted]]
+    queried = [*(a.record for a in aliases[wanted]), *_answers(view, run, {wanted}, "CNAME")]
+    told = [a.record for asked in targets.values() for a in asked]
+    told += _answers(view, run, set(targets), *ADDRESS) if told else []
     return Hypothesis(
         subject=f"client {run.client}, selector {selector.text}",
         title=f"The client asks CNAME for {wanted} and A only for {', '.join(targets) or 'its targets'}: the FQDN cache never learns {wanted}.",
@@ -95,7 +97,7 @@ def _hypothesis(view: View, run: Run, every: list[Run], selector: Selector, want
             Check(text=f"{run.client} asks CNAME for {wanted}", holds=True, weight=1.0, required=True, records=tuple(queried)),
             Check(text=f"selector {selector.text} covers {wanted}", holds=True, weight=0.6, required=True, records=(selector.record,)),
             judged(f"in that lookup {wanted} is never asked for its address", not direct, [a.record for a in direct], weight=0.8, required=True),
-            shown("the address is asked for under a name that the selector does not cover", [a.record for asked in targets.values() for a in asked], weight=1.0, required=True, decide="kubectl -n kube-system logs -l k8s-app=kube-dns --tail=-1 | grep CLIENT-IP"),
+            shown("the address is asked for under a name that the selector does not cover", told, weight=1.0, required=True, decide="kubectl -n kube-system logs -l k8s-app=kube-dns --tail=-1 | grep CLIENT-IP"),
             shown("the client follows the aliases itself, one CNAME question each", followed, weight=0.5),
             shown(f"another lookup of the same client asks A for {wanted} and is answered", answered_others, weight=0.6),
             shown(f"{wanted} is an alias", chain, weight=0.3, decide=f"dig {wanted}"),
@@ -109,6 +111,15 @@ def _hypothesis(view: View, run: Run, every: list[Run], selector: Selector, want
         fixes=_fixes(view, wanted, (*aliases, *targets)),
         prior=-1.8,
     )  # fmt: skip
+
+
+def _answers(view: View, run: Run, names: set[str], *qtypes: str) -> list[Flow]:
+    """Answers to the client's questions, which show them as well."""
+    return [
+        f
+        for f in view.of(Flow)
+        if f.dns and f.dns.response and f.dns.qname in names and {*f.dns.qtypes} & {*qtypes} and run.client in (f.dst.name, f.dst.ip)
+    ]  # fmt: skip
 
 
 def _contradictions(cached: dict[str, FqdnCacheEntry], wanted: str) -> tuple[str, ...]:

@@ -43,17 +43,23 @@ def check(view: View) -> Iterator[Hypothesis]:
     named = {i.identity: i for i in view.of(CiliumIdentity) if any(x.startswith("fqdn:") for x in i.labels)}
     for identity in view.of(CiliumIdentity):
         address = identity.prefix.partition("/")[0]
-        if address in pods and identity.identity in named:
-            label = next(x for x in named[identity.identity].labels if x.startswith("fqdn:"))
+        if identity.identity not in named:
+            continue
+        label = next(x for x in named[identity.identity].labels if x.startswith("fqdn:"))
+        if address in pods or (address and label.rstrip(".").endswith(CLUSTER_NAMES)):
             internal.setdefault(address, (label.removeprefix("fqdn:"), named[identity.identity]))
     for address, (learned_name, entry) in internal.items():
         denied: list[Flow | CiliumEvent] = [
-            f for f in view.of(Flow) if f.denied and f.dst.ip == address and number(f.dst.identity) >= LOCAL
-        ]
+            f for f in view.of(Flow) if f.denied and any(e.ip == address and number(e.identity) >= LOCAL for e in (f.src, f.dst))
+        ]  # fmt: skip
         denied += [
             e
             for e in view.of(CiliumEvent)
-            if e.verdict == "DROPPED" and e.dst == address and number(e.dst_identity) >= LOCAL
+            if e.verdict == "DROPPED"
+            and any(
+                ip == address and number(identity) >= LOCAL
+                for ip, identity in ((e.src, e.src_identity), (e.dst, e.dst_identity))
+            )
         ]
         mapped = [
             i
@@ -70,7 +76,7 @@ def check(view: View) -> Iterator[Hypothesis]:
                 shown("a name of the cluster has this address in the FQDN cache, or gave it its identity", [entry], weight=1.2, required=True),
                 shown("the address carries a local (name-derived) identity", [*denied, *mapped][:4], weight=1.6, required=True),
                 shown("it belongs to a pod", [pod] if pod else [], weight=0.6, decide=f"kubectl get pods -A -o wide | grep {address}"),
-                shown("connections to it are denied", denied[:3], weight=0.4),
+                shown("connections from or to it are denied", denied[:3], weight=0.4),
             ),
             explains=("labels are right, and rules by label do not match",),
             fixes=(Fix(title="Keep cluster names out of FQDN rules", artifact='egress:\n- toEndpoints:\n  - matchLabels: {app: TARGET}\n- toFQDNs:\n  - matchPattern: "*.example.com"   # not "*"\n'),),

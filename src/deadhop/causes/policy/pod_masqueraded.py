@@ -56,6 +56,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         if sent:
             yield _hypothesis(view, denied, sent)
             return
+    yield from _from_denial(view)
     yield from _from_capture(view)
     yield from _tracked(view)
 
@@ -86,6 +87,37 @@ def _hypothesis(view: View, denied: Flow, sent: list[Flow]) -> Hypothesis:
         fixes=(Fix(title="Exclude the pod network from masquerading", artifact="# cilium-config\nipv4-native-routing-cidr: POD-NETWORK   # holds every node's pod CIDR\n"),),
         prior=-1.3,
     )  # fmt: skip
+
+
+def _from_denial(view: View) -> Iterator[Hypothesis]:
+    """A denied connection from a node whose pods are masqueraded towards other pods too: the exclusion leaves them out."""
+    nodes = {address: node for node in view.of(Node) for address in node.internal_ips}
+    gaps = [
+        (r.src, r.record)
+        for r in rules(view.of(IptablesTable), view.of(FirewallRule))
+        if r.target == "MASQUERADE" and network(r.src) and r.dst.startswith("!") and not within(r.src, r.dst)
+    ]
+    for denied in (
+        f for f in view.of(Flow) if f.denied and is_node(f.src) and is_pod(f.dst) and f.src.ip in nodes
+    ):
+        node = nodes[denied.src.ip]
+        there = [p for p in view.of(Pod) if p.node == node.name and p.ip]
+        theirs = [p for p in there if not on_host(p) and p.ip not in nodes]
+        snat = [record for cidr, record in gaps if any(within(p.ip, cidr) for p in theirs)]
+        if theirs and theirs == there and snat:
+            yield Hypothesis(
+                subject=f"{theirs[0].ref} to {denied.dst.name}:{denied.dst.port or '?'}",
+                title=f"Pods of {node.name} arrive at {denied.dst.name} as {denied.src.ip}: the node masquerades what they send to other pods.",
+                checks=(
+                    shown("at the destination the source is a node, and is denied", [denied], weight=1.2, required=True),
+                    shown("the pods shown of that node have addresses of their own", theirs[:3], weight=0.6, required=True),
+                    shown("what its rules exclude from masquerading leaves pods out", snat[:3], weight=1.5, required=True),
+                ),
+                explains=("pods of one node match the policy, pods of other nodes do not",),
+                fixes=(Fix(title="Exclude the pod network from masquerading", artifact="# the CNI's or ip-masq-agent's exclusion: POD-NETWORK   # holds every node's pod CIDR\n"),),
+                prior=-1.6,
+            )  # fmt: skip
+            return
 
 
 def _from_capture(view: View) -> Iterator[Hypothesis]:

@@ -28,6 +28,7 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.netfilter import IptablesRule, IptablesTable
 from deadhop.model.observed.kube import Absent, KubeObject, Pod
 from deadhop.model.observed.policy import CiliumOption
+from deadhop.model.observed.shell import LineCount
 
 SLUG = "stale-netpol-iptables-rules"
 BASE = ("INPUT", "FORWARD", "OUTPUT")
@@ -64,7 +65,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         if not jumps:
             continue
         running = [p for p in pods if p.name.startswith(controller.pods) and "operator" not in p.name]
-        disabled: list[CiliumOption | Absent | KubeObject] = (
+        disabled: list[CiliumOption | Absent | KubeObject | LineCount] = (
             list(off) if controller.name == "kube-router" else []
         )
         disabled += [a for a in view.of(Absent) if a.kind in ("DaemonSet", "Pod") and a.name.startswith(controller.pods)]  # fmt: skip
@@ -72,8 +73,11 @@ def check(view: View) -> Iterator[Hypothesis]:
         # A list of DaemonSets that the controller is not in; one row may be all that was asked for.
         gone = daemons if (len(daemons) > 1 or none) and not any(d.name.startswith(controller.pods) for d in daemons) else []  # fmt: skip
         disabled += gone[:3]
+        clean = [c for c in view.of(LineCount) if c.count == 0 and c.unit == "lines" and any(n.strip("-") in c.pattern for n in controller.chains)]  # fmt: skip
+        # No policy anywhere, and another node without a single chain: what is left here is nobody's.
+        disabled += clean if none and not running else []
         disabled += none if disabled else []
-        yield _hypothesis(controller, jumps, running, system, disabled)
+        yield _hypothesis(controller, jumps, running, system, disabled, clean)
 
 
 def _hypothesis(
@@ -81,9 +85,13 @@ def _hypothesis(
     jumps: list[tuple[IptablesRule, IptablesTable]],
     running: list[Pod],
     system: list[Pod],
-    disabled: list[CiliumOption | Absent | KubeObject],
+    disabled: list[CiliumOption | Absent | KubeObject | LineCount],
+    clean: list[LineCount],
 ) -> Hypothesis:
-    absent: list[Pod | CiliumOption | Absent | KubeObject] = [*disabled, *(system if not running else [])]
+    absent: list[Pod | CiliumOption | Absent | KubeObject | LineCount] = [
+        *disabled,
+        *(system if not running else []),
+    ]
     return Hypothesis(
         subject=f"{controller.name} chains from {jumps[0][0].chain}",
         title=f"Chains of {controller.name} are still called, but it does not run: they enforce an old policy.",
@@ -91,6 +99,7 @@ def _hypothesis(
             shown(f"the filter table still calls chains of {controller.name}", [t for _r, t in jumps][:2], weight=0.9, required=True),
             judged(f"{controller.name} does not run", True if absent else (False if running else None), absent[:4] or running, weight=1.8, required=True, decide="kubectl get pods -A -o wide; systemctl cat k3s | grep disable-network-policy"),
             judged("its policy part is switched off", True if disabled else None, disabled, weight=0.5),
+            shown("another node has none of these chains", clean, weight=0.5),
         ),
         explains=("nodes set up after the change are not affected", "policy objects do not explain the drops"),
         fixes=(Fix(title="Remove the left-over chains", artifact=f"{controller.cleanup}\n", note="Or reboot the node."),),
@@ -102,7 +111,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="policy",
     title="Rules of a policy controller that no longer runs stay in force.",
-    inputs=(IptablesTable, Pod, CiliumOption, Absent, KubeObject),
+    inputs=(IptablesTable, Pod, CiliumOption, Absent, KubeObject, LineCount),
     needs=(IptablesTable,),
     rivals=("policy-enforced-for-completed-pod-with-reused-ip", "benign-rules-in-other-iptables-backend"),
     check=check,

@@ -315,14 +315,20 @@ def _flow(value: Any, command: CommandRun) -> Any:
     inner = value.get("flow", value)
     if isinstance(inner, dict):
         verdict = option(command.argv, "--verdict")
-        if verdict and "verdict" not in inner:
-            inner["verdict"] = verdict.upper()
-        for side, name in (("source", "--from-pod"), ("destination", "--to-pod")):
+        inner.setdefault("verdict", verdict.upper())
+        own = "destination" if _nested(inner, "l7", "type") == "RESPONSE" else "source"
+        for side, name in (("source", "--from-pod"), ("destination", "--to-pod"), (own, "--pod")):
             namespace, _, pod = option(command.argv, name).rpartition("/")
             end = inner.setdefault(side, {}) if pod else None
             if isinstance(end, dict):
                 end.setdefault("pod_name", pod)
                 end.setdefault("namespace", namespace or "default")
+    return value
+
+
+def _nested(value: dict[str, Any], *keys: str) -> Any:
+    for key in keys:
+        value = value.get(key, {}) if isinstance(value, dict) else {}
     return value
 
 

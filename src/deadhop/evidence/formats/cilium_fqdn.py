@@ -1,4 +1,4 @@
-"""``cilium-dbg fqdn cache list`` (text and JSON) and ``fqdn names``."""
+"""``cilium-dbg fqdn cache list`` (text, JSON, and what awk or cut left of its columns), ``fqdn names``, ``policy selectors``."""
 
 from __future__ import annotations
 
@@ -49,6 +49,77 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     return i, [listing, *records]
 
 
+_WORDS = (
+    ("fqdn", re.compile(r"(?:[\w*-]+\.)+")),
+    ("kind", re.compile(r"lookup|connection|global")),
+    ("exp", re.compile(r"\d{4}-\d\d-\d\dT\S+")),
+    ("ips", re.compile(r"[0-9a-fA-F]*[.:][0-9a-fA-F.:]+(?:,[0-9a-fA-F.:]+)*")),
+    ("number", re.compile(r"\d{1,9}")),
+)
+
+
+def _cut(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    """Some columns of the list, told apart by what they hold: only names end with a dot."""
+    command = context.command
+    if command is None or not {"fqdn", "cache", "list"} <= set(command.argv) or not command.filters:
+        return i, []
+    start, records = i, list[Record]()
+    heading = lines.text[i].split()
+    i += bool(heading) and "FQDN" in heading and {*heading} <= {"Endpoint", "Source", "FQDN", "TTL", "ExpirationTime", "IPs"}  # fmt: skip
+    columns = heading if i > start else []
+    while i < len(lines.text) and (row := _classified(lines.text[i].split(), columns)):
+        records.append(
+            FqdnCacheEntry(
+                source=lines.source(i),
+                where=context.where,
+                endpoint=integer(row.get("endpoint")),
+                kind=row.get("kind", "lookup"),
+                fqdn=fqdn(row["fqdn"]),
+                ttl=integer(row.get("ttl")),
+                expiration=row.get("exp", ""),
+                ips=tuple(ip for ip in row.get("ips", "").split(",") if is_ip(ip)),
+            )
+        )
+        i += 1
+    if not records:
+        return start, []
+    listing = FqdnCacheListing(source=lines.source(start, i - 1), where=context.where, rows=len(records), complete=False)  # fmt: skip
+    return i, [listing, *records]
+
+
+def _classified(words: list[str], columns: list[str]) -> dict[str, str] | None:
+    """The cells of a row by kind; None where it is none. A number is the TTL, unless the heading says otherwise."""
+    row: dict[str, str] = {}
+    for k, word in enumerate(words):
+        kind = next((name for name, shape in _WORDS if shape.fullmatch(word)), "")
+        if kind == "number":
+            first = columns[k] == "Endpoint" if len(columns) == len(words) else k < len(words) - 1 and not row
+            kind = "endpoint" if first else "ttl"
+        if not kind or kind in row:
+            return None
+        row[kind] = word
+    return row if "fqdn" in row else None
+
+
+_SELECTOR_ROW = re.compile(
+    r"^\s*MatchName: (?P<name>[^,\s]*), MatchPattern: (?P<pattern>[^\s]*)(?:\s+(?P<labels>[^\s\d]\S*))?\s+(?P<users>\d+)(?:\s+(?P<identity>\d+))?\s*$"
+)
+
+
+def _selectors(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    """A selector of ``policy selectors`` that stands for a name, and the rows of its further identities."""
+    match = _SELECTOR_ROW.match(lines.text[i])
+    if not match or not (match["name"] or match["pattern"]):
+        return i, []
+    start = i
+    i += 1
+    while i < len(lines.text) and re.fullmatch(r"\s{8,}\d{1,10}\s*", lines.text[i]):
+        i += 1
+    return i, [
+        FqdnSelector(source=lines.source(start), where=context.where, match_name=match["name"], match_pattern=match["pattern"])
+    ]  # fmt: skip
+
+
 def _match_cache(value: Any) -> bool:
     return (
         isinstance(value, list)
@@ -92,7 +163,35 @@ def _read_names(value: Any, locate: Locate, context: Context) -> Iterable[Record
             )
 
 
+def _match_selectors(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(v, dict) and "selector" in v and "users" in v for v in value[:5])
+    )
+
+
+def _read_selectors(value: Any, locate: Locate, context: Context) -> Iterable[Record]:
+    for i, row in enumerate(value):
+        match = _SELECTOR.match(str(row.get("selector", ""))) if isinstance(row, dict) else None
+        if match and (match["name"].strip() or match["pattern"].strip()):
+            yield FqdnSelector(
+                source=locate(str(i)),
+                where=context.where,
+                match_name=match["name"].strip(),
+                match_pattern=match["pattern"].strip(),
+            )
+
+
 FORMATS = (
+    LineFormat(
+        "fqdn-cache-cut",
+        re.compile(r"^\s*(?:\S+\s+){0,4}(?:FQDN\b|(?:[\w*-]+\.)+(?:\s|$))"),
+        _cut,
+        priority=2,
+    ),
+    LineFormat("policy-selectors", re.compile(r"^\s*MatchName: "), _selectors, priority=20),
+    ValueFormat("policy-selectors-json", _match_selectors, _read_selectors, priority=15),
     LineFormat(
         "fqdn-cache-list",
         re.compile(r"^\s*Endpoint\s+(?:Source\s+)?FQDN|^\s*\d+\s+(?:lookup|connection|global)\s+\S+"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 from deadhop.evidence.fields import host_port
-from deadhop.evidence.format import Context, LineFormat, Lines
+from deadhop.evidence.format import Context, LineFormat, Lines, Locate, ValueFormat
 from deadhop.model.observed.policy import CiliumEvent, CiliumIdentity, Flow, FlowEnd
 from deadhop.model.record import Record
 
 _DROP = re.compile(
-    r"^\s*xx drop \((?P<reason>[^)]*)\)(?: to endpoint (?P<ep>\d+))? flow (?P<flow>0x[0-9a-f]+)(?P<rest>.*)$"
+    r"^\s*xx drop \((?P<reason>(?:[^()]|\([^()]*\))*)\)(?: to endpoint (?P<ep>\d+))? flow (?P<flow>0x[0-9a-f]+)(?P<rest>.*)$"
 )
 _TRACE = re.compile(
     r"^\s*(?P<dir>->|<-) (?!Request |Response )(?P<point>stack|endpoint \d+|overlay|network|proxy port \d+|host from flow|\S+)(?: flow (?P<flow>0x[0-9a-f]+))?\s*,?(?P<rest>.*identity.*)$"
@@ -149,6 +151,24 @@ def _event(
     )
 
 
+def _match_identities(value: Any) -> bool:
+    rows = value if isinstance(value, list) else [value]
+    return bool(rows) and all(
+        isinstance(v, dict) and isinstance(v.get("id"), int) and isinstance(v.get("labels"), list) and all(isinstance(x, str) for x in v["labels"])
+        for v in rows[:5]
+    )  # fmt: skip
+
+
+def _read_identities(value: Any, locate: Locate, context: Context) -> Iterable[Record]:
+    """``identity get`` and ``identity list`` as JSON."""
+    for i, row in enumerate(value if isinstance(value, list) else [value]):
+        if _match_identities(row):
+            labels = tuple(row["labels"])
+            prefix = next((x.partition(":")[2] for x in labels if x.startswith("cidr:")), "")
+            yield CiliumIdentity(source=locate(str(i)), where=context.where, identity=str(row["id"]), labels=labels, prefix=prefix)  # fmt: skip
+
+
+FORMATS = (ValueFormat("cilium-identities", _match_identities, _read_identities, priority=20),)
 FORMAT = LineFormat(
     "cilium-monitor",
     re.compile(

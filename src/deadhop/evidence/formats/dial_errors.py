@@ -22,7 +22,7 @@ _GO_HTTP = re.compile(
     r"(?:Get|Post|Put|Head) \"?(?P<url>https?://[^\"\s]+?)\"?: (?P<what>EOF|context deadline exceeded|net/http: .*timeout|net/http: TLS handshake timeout|http: server gave HTTP response to HTTPS client|remote error: .*|tls: .*)"
 )
 _LIBC = re.compile(
-    r"(?P<what>Name does not resolve|Temporary failure in name resolution|Name or service not known|nodename nor servname|getaddrinfo (?:ENOTFOUND|EAI_AGAIN)|UnknownHostException|bad address|Could not resolve host|No such host is known|unknown host)(?:[: ]+['\"]?(?P<name>[A-Za-z0-9][\w.-]*\.[\w.-]+|[a-z0-9][\w-]*))?",
+    r"(?P<what>Name does not resolve|Temporary failure in name resolution|Name or service not known|nodename nor servname|getaddrinfo (?:ENOTFOUND|EAI_AGAIN)|(?:failed to lookup address information|getaddrinfo(?:(?: for \S+)? failed)?|\[Errno -3\]|Error -3 connecting to \S+|UnknownHostException: [\w.-]+):? (?:Try again|Temporary failure in name resolution)|Resource temporarily unavailable(?= \([\w.-]*[a-z][\w.-]*:\d+\))|UnknownHostException|bad address|Could not resolve host|No such host is known|unknown host)(?:[: ]+['\"]?(?P<name>[A-Za-z0-9][\w.-]*\.[\w.-]+|(?!(?:in|at|on|for|while|when)\b)[a-z0-9][\w-]*))?",
     re.I,
 )
 _NXDOMAIN = re.compile(
@@ -49,10 +49,10 @@ _CERT = re.compile(
 _HOST_NAME = re.compile(r"host(?: ?name)? [\"'](?P<name>[\w.-]+)[\"']", re.I)
 _URL = re.compile(r"https?://(?P<host>\[[^\]]+\]|[\w.-]+)(?::(?P<port>\d+))?")
 _CLASS = (
-    ("nxdomain", "no-such-host"), ("not found", "no-such-host"), ("servfail", "lookup-failed"),
+    ("try again", "lookup-timeout"), ("temporar", "lookup-timeout"), ("nxdomain", "no-such-host"), ("not found", "no-such-host"), ("servfail", "lookup-failed"),
     ("no such host", "no-such-host"), ("enotfound", "no-such-host"), ("does not resolve", "no-such-host"), ("not known", "no-such-host"), ("unknown host", "no-such-host"), ("unknownhost", "no-such-host"),
     ("bad address", "no-such-host"), ("could not resolve", "no-such-host"), ("no such host is known", "no-such-host"), ("nodename", "no-such-host"),
-    ("temporary failure", "lookup-timeout"), ("eai_again", "lookup-timeout"), ("misbehaving", "lookup-failed"), ("unmarshal", "lookup-parse"),
+    ("eai_again", "lookup-timeout"), ("misbehaving", "lookup-failed"), ("unmarshal", "lookup-parse"),
     ("refused", "refused"), ("timeout", "timeout"), ("timed out", "timeout"), ("deadline", "timeout"), ("etimedout", "timeout"), ("canceled", "timeout"),
     ("no route", "unreachable"), ("unreachable", "unreachable"), ("ehostunreach", "unreachable"), ("not permitted", "not-permitted"),
     ("reset", "reset"), ("broken pipe", "reset"), ("eof", "reset"), ("https client", "tls"), ("tls", "tls"),
@@ -60,7 +60,7 @@ _CLASS = (
 _PROGRAM = re.compile(r"^(?:\S+ )?(?P<name>[a-z][\w-]+)(?:\[\d+\])?: ")
 _START = re.compile(
     r"lookup [\w.-]+|dial (?:tcp|udp)|(?:read|write) (?:tcp|udp) |Get \"?http|Post \"?http|resolve|resolution|service not known|getaddrinfo|UnknownHost|bad address|[Nn]o such host|[Uu]nknown host|"
-    r"Connection (?:refused|timed out|reset)|connect timed out|[Nn]o route to host|[Nn]etwork is unreachable|ECONN|ETIMEDOUT|EHOSTUNREACH|error forwarding port|KDC for|x509|certificate"
+    r"Connection (?:refused|timed out|reset)|connect timed out|[Nn]o route to host|[Nn]etwork is unreachable|ECONN|ETIMEDOUT|EHOSTUNREACH|error forwarding port|KDC for|x509|certificate|[Tt]ry again|Resource temporarily unavailable \("
 )
 
 
@@ -162,7 +162,9 @@ def _failure(line: str) -> Parts | None:
         return name, name, "", None, "udp", _lookup_class(match["what"]), ""
     if (match := _LIBC.search(line)) and _logged(line):
         quoted = _HOST_NAME.search(line)
-        name = match["name"] or (quoted["name"] if quoted else "")
+        url = _URL.search(line)
+        place = quoted["name"] if quoted else url["host"] if url else ""
+        name = match["name"] or ("" if is_ip(place) else place)
         return name, name, "", None, "udp", _class(match["what"]), ""
     if (match := _JAVA.search(line)) and _logged(line):
         host, port = host_port(match["to"]) if match["to"] else ("", None)
@@ -186,7 +188,7 @@ def _prose(line: str) -> bool:
     return (
         len(words) > 14
         and plain * 4 > len(words) * 3
-        and not re.search(r"^\S*\d\d:\d\d|[{}]|^\w+\[\d+\]|^(?:\w+ )?(?:error|fatal): ", line)
+        and not re.search(r"^\S*\d\d:\d\d|[{}]|^\w+\[\d+\]|^(?:[\w./-]+:? )?(?:error|fatal): ", line)
     )
 
 

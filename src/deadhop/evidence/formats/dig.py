@@ -28,7 +28,7 @@ _SERVER = re.compile(r"^;; SERVER: (?P<server>[^#\s]+)#\d+.*?(?:\((?P<proto>UDP|
 _SIZE = re.compile(r"^;; MSG SIZE\s+rcvd: (?P<size>\d+)")
 _TRUNCATED = re.compile(r"^;; Truncated, retrying in TCP")
 _START = re.compile(
-    r"<<>> DiG|->>HEADER<<-|^;; (?:connection timed out|communications error|Truncated|Got bad packet|Warning: (?:Message|query))|^\S+\.\s+(?:\d+\s+)?IN\s+[A-Z0-9]+\s"
+    r"<<>> DiG|->>HEADER<<-|^;; (?:Got answer:|connection timed out|communications error|Truncated|Got bad packet|Warning: (?:Message|query))|^\S+\.\s+(?:\d+\s+)?IN\s+[A-Z0-9]+\s"
 )
 _INSIDE = re.compile(r"^\s*(;|\S+\.\s+(?:\d+\s+)?(?:IN|CH)\s)")
 _TYPES = {"A", "AAAA", "SRV", "CNAME", "TXT", "MX", "NS", "PTR", "SOA", "ANY", "HTTPS"}

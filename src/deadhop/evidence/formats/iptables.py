@@ -10,6 +10,7 @@ import re
 import shlex
 from dataclasses import dataclass, field
 
+from deadhop.evidence import prompt
 from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.model.netfilter import IptablesRule, IptablesTable
 from deadhop.model.record import Record
@@ -74,7 +75,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             if not _rule(table, match, lines, i):
                 break
         elif _HEADER.match(line) or re.match(r"^\s*(?:COMMIT|#(?! ?Warning: ).*|\.{3}|…)\s*$", line):
-            if i == start and not _HEADER.match(line):
+            if (i == start and not _HEADER.match(line)) or prompt.machine(line.strip("# ")):
                 break
         elif match := _ROW.match(line):
             _listed(table, chain, match, lines, i)

@@ -6,10 +6,11 @@ of Endpoints). ConfigMaps are opened: a Corefile, an Istio mesh configuration an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from deadhop.evidence import safe_yaml
+from deadhop.evidence import calico, safe_yaml
 from deadhop.evidence.fields import integer, rfc3339
 from deadhop.evidence.format import Context, Locate, ValueFormat
 from deadhop.evidence.formats.nginx_conf import snippet
@@ -19,6 +20,7 @@ from deadhop.model.observed.kube import (
     Endpoints,
     Event,
     KubeObject,
+    NetworkPolicy,
     Pod,
     Secret,
     Service,
@@ -175,7 +177,17 @@ def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
         "labels": pairs(meta.get("labels")),
         "raw": value,
     }
+    if kind in ("NetworkPolicy", "GlobalNetworkPolicy") and calico.is_policy(value):
+        said = calico.translated(value)
+        own = {**common, "raw": {**value, "spec": said}} if said else {**common, "kind": f"Calico{kind}"}
+        yield NetworkPolicy(**own) if said else KubeObject(**own)
+        return
     build = _BUILDERS.get(kind)
+    if kind in ("Endpoints", "EndpointSlice") and not (
+        value.get("apiVersion") or value.keys() & {"subsets", "endpoints"}
+    ):
+        build = None  # a few fields of one, which do not say whether it is empty
+        common["kind"] = f"Partial{kind}"
     if kind == "CiliumIdentity":
         yield from _identity(common, value)
         return
@@ -186,7 +198,7 @@ def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
         value = {k: v for k, v in value.items() if k not in ("data", "stringData")}
         yield Secret(**{**common, "raw": value})
         return
-    yield build(common, value) if build else CLASS_OF_KIND.get(kind, KubeObject)(**common)
+    yield build(common, value) if build else CLASS_OF_KIND.get(common["kind"], KubeObject)(**common)
     if kind == "Pod":
         for alias in _list(mapping(value, "spec").get("hostAliases")):
             names = tuple(text(n) for n in alias.get("hostnames") or () if isinstance(n, str))
@@ -216,6 +228,13 @@ def _pod(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
         host_network=_on_host(spec, status),
         uid=text(mapping(value, "metadata").get("uid")),
     )
+
+
+def _cilium_endpoint(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
+    """Cilium's endpoint of a pod: it bears the pod's name and addresses (pkg/k8s/apis/cilium.io/v2/types.go)."""
+    networking = mapping(value, "status", "networking")
+    told = [a for pair in _list(networking.get("addressing")) for a in (pair.get("ipv4"), pair.get("ipv6"))]
+    return Pod(**{**common, "kind": "Pod"}, ip=next((text(a) for a in told if a), ""))
 
 
 def _on_host(spec: dict[str, Any], status: dict[str, Any]) -> bool | None:
@@ -275,14 +294,21 @@ def _endpoints(common: dict[str, Any], value: dict[str, Any]) -> KubeObject:
     labels = dict(common["labels"])
     return Endpoints(
         **common,
-        service=labels.get("kubernetes.io/service-name", common["name"]),
+        # The controller names a slice for its Service, with five letters behind it (generateName).
+        service=labels.get("kubernetes.io/service-name") or re.sub(r"-[a-z0-9]{5}$", "", common["name"]),
         ready=tuple(ready),
         not_ready=tuple(not_ready),
         ports=tuple(dict.fromkeys(numbers)),
     )
 
 
-_BUILDERS = {"Pod": _pod, "Service": _service, "Endpoints": _endpoints, "EndpointSlice": _endpoints}
+_BUILDERS = {
+    "CiliumEndpoint": _cilium_endpoint,
+    "Pod": _pod,
+    "Service": _service,
+    "Endpoints": _endpoints,
+    "EndpointSlice": _endpoints,
+}
 
 
 def _identity(common: dict[str, Any], value: dict[str, Any]) -> Iterator[Record]:

@@ -35,12 +35,16 @@ _POD_ROW = re.compile(
 _SERVICE_ROW = re.compile(
     r"^\s*(?:(?P<ns>[a-z0-9-]+)\s+)?(?:services?/)?(?P<name>[a-z0-9][a-z0-9.-]+)\s+(?P<type>ClusterIP|NodePort|LoadBalancer|ExternalName)\s+(?P<ip>\S+)\s+(?P<ext>\S+)\s+(?P<ports>\d\S+)(?:\s+(?P<age>\w+)|\s*$)"
 )
+#: A row of ``get nodes -o wide`` whose heading grep took away.
+_NODE_ROW = re.compile(
+    r"^\s*(?P<name>[a-z0-9][\w.-]*)\s+(?:Not)?Ready\S*\s+\S+\s+\w+\s+v\d\S*\s+(?P<ip>[0-9a-fA-F.:]+)\s"
+)
 _PREFIX = re.compile(
     r"^(\s*(?:[a-z0-9-]+\s+)?)()((?:service|pod|endpoints|endpointslice)(?:\.[a-z0-9.]+)?/)(?=[a-z0-9])"
 )
 _PORT = re.compile(r"^(\d+)(?::(\d+))?/(TCP|UDP|SCTP)$")
 _START = re.compile(
-    r"^No resources found|^Error from server \(NotFound\): |^\s*(?:NAMESPACE\s|NAME\s|LAST SEEN\s)|\s\d+/\d+\s+[A-Z]\w+\s+\d+|\s(?:ClusterIP|NodePort|LoadBalancer|ExternalName)\s"
+    r"^No resources found|^Error from server \(NotFound\): |^\s*(?:NAMESPACE\s|NAME\s|LAST SEEN\s)|\s\d+/\d+\s+[A-Z]\w+\s+\d+|\s(?:ClusterIP|NodePort|LoadBalancer|ExternalName)\s|\s(?:Not)?Ready\S*\s+\S+\s+\w+\s+v\d"
 )
 
 
@@ -101,6 +105,12 @@ def _labels(cells: dict[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple((k, v) for k, _eq, v in (pair.partition("=") for pair in shown.split(",") if "=" in pair))
 
 
+def _label_columns(cells: dict[str, str], keys: list[str]) -> tuple[tuple[str, str], ...]:
+    """Labels in columns of their own (``-L KEY``): the heading is the key's last part in capitals; an empty cell is no label."""
+    told = ((key, cells.get(key.rpartition("/")[2].upper(), "")) for key in keys)
+    return tuple((key, value) for key, value in told if value and value != "<none>")
+
+
 def asked_namespace(context: Context) -> str:
     return option(context.command.argv, "-n", "--namespace") if context.command else ""
 
@@ -113,6 +123,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     records: list[Record] = []
     namespace = asked_namespace(context)
     asked = asked_kind(context)
+    argv = context.command.argv if context.command else ()
+    keys = [k for k in option(argv, "-L", "--label-columns").split(",") if k]
     columns: list[tuple[str, int]] = []
     if _HEADER.match(text[i]):
         columns = _columns(text[i])
@@ -126,7 +138,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             gap += 1
             i += 1
             continue
-        record = _row(lines, i, line, columns, namespace, asked)
+        record = _row(lines, i, line, columns, namespace, asked, keys)
         if record is None:
             break
         records.append(record)
@@ -138,7 +150,13 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
 
 
 def _row(
-    lines: Lines, i: int, line: str, columns: list[tuple[str, int]], namespace: str, asked: str
+    lines: Lines,
+    i: int,
+    line: str,
+    columns: list[tuple[str, int]],
+    namespace: str,
+    asked: str,
+    label_keys: list[str],
 ) -> Record | None:
     names = {name for name, _at in columns}
     source = lines.source(i)
@@ -165,6 +183,9 @@ def _row(
             source=source, kind="Service", name=match["name"], namespace=match["ns"] or namespace, type=match["type"], external=external,
             cluster_ip=match["ip"] if is_ip(match["ip"]) or match["ip"] == "None" else "", ports=tuple(ports),
         )  # fmt: skip
+    if not columns and asked == "Node" and (match := _NODE_ROW.match(line)) and is_ip(match["ip"]):
+        inner = {"status": {"addresses": [{"type": "InternalIP", "address": match["ip"]}]}}
+        return Node(source=source, kind="Node", name=match["name"], raw=inner)
     if not columns:
         return None
     cells = _cells(columns, line)
@@ -218,12 +239,15 @@ def _row(
                 ip=ip if is_ip(ip) else "", node="" if node.startswith("<") else node, phase=cells.get("STATUS", ""),
                 ready=(int(ready_cell[1]), int(ready_cell[2])) if ready_cell else None,
             )  # fmt: skip
+        if is_ip(cells.get("IPV4", "")) and (kind == "CiliumEndpoint" or "ENDPOINT STATE" in names):
+            return Pod(source=source, kind="Pod", name=name, namespace=cells.get("NAMESPACE", namespace), ip=cells["IPV4"], raw={"cells": cells})  # fmt: skip
         # A row shows no manifest: kinds whose causes read the manifest stay plain objects.
         if kind == "PeerAuthentication" and cells.get("MODE"):
             mode = {"spec": {"mtls": {"mode": cells["MODE"]}}}
             return PeerAuthentication(
                 source=source, kind=kind, name=name, namespace=cells.get("NAMESPACE", namespace), raw=mode
             )
+        labels = labels or _label_columns(cells, label_keys)
         raw: dict[str, Any] = {"cells": cells}
         made: type[KubeObject] = Namespace if kind == "Namespace" else KubeObject
         if kind == "Node" and is_ip(cells.get("INTERNAL-IP", "")):

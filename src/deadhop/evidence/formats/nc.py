@@ -14,7 +14,7 @@ _WHY = r"(?P<why>Connection refused|Operation timed out|Connection timed out|tim
 #: OpenBSD's, the traditional, GNU's, busybox's and nmap's nc, and telnet.
 _FAILED = (
     re.compile(
-        rf"^(?:nc|netcat|telnet): connect to (?:address )?(?P<to>\S+) port (?P<port>\d+) \((?P<proto>tcp|udp)\) (?:failed|timed out): ?{_WHY}",
+        rf"^(?:nc|netcat|telnet): connect to (?:address )?(?P<to>\S+) port (?P<port>\d+) \((?P<proto>tcp|udp)\) (?:failed: ?{_WHY}|(?P<why2>timed out)(?:: .*)?$)",
         re.I,
     ),
     re.compile(rf"^(?:nc|netcat): (?P<to>\S+) \((?P<ip>[\da-fA-F.:]+?):(?P<port>\d+)\): {_WHY}", re.I),

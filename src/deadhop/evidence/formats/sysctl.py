@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from deadhop.evidence.format import Context, LineFormat, Lines
+from deadhop.evidence.shell_loop import expand
 from deadhop.model.net import Listing, Sysctl
 from deadhop.model.observed.node import SysctlSetting
 from deadhop.model.record import Record
@@ -43,7 +44,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             else ""
         )
         reading = command.program == "sysctl" and "-w" not in command.argv
-        files = [a for a in command.argv[1:] if a.startswith("/proc/sys/")]
+        files = [f for a in command.argv[1:] if a.startswith("/proc/sys/") for f in expand(a)]
         nth = lines.first + i - command.source.line - 1
         proc = files[nth] if 0 <= nth < len(files) else next(iter(files), "")
         if proc and _VALUE.match(text[i]) and command.program in ("cat", "head", "tail"):

@@ -10,22 +10,23 @@ from deadhop.model.observed.node import SysctlSetting
 from deadhop.model.record import Record
 
 _LINE = re.compile(
-    r"^\s*(?P<path>/(?:etc|usr/lib|lib|run|usr/local/lib)/[\w./@-]+):(?:\d+:)?\s*(?P<dash>-)?(?P<key>net[./][\w./*@-]+)\s*=\s*(?P<value>\S.*?)\s*$"
+    r"^\s*(?P<path>/(?:etc|usr/lib|lib|run|usr/local/lib)/[\w./@-]+):(?:\d+:)?\s*(?P<dash>-)?(?P<key>net[./][\w./*@-]+)\s*(?:=\s*(?P<value>\S.*?)\s*)?$"
 )
 
 
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     match = _LINE.match(lines.text[i])
-    if match is None:
+    if match is None or not (match["value"] or match["dash"]):
         return i, []
     return i + 1, [
         SysctlSetting(
             source=lines.source(i),
             where=context.where,
             key=normal(match["key"]),
-            value=match["value"],
+            value=match["value"] or "",
             path=match["path"],
             ignore_errors=bool(match["dash"]),
+            exclude=not match["value"],
         )
     ]
 

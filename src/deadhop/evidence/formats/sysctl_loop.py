@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+from fnmatch import fnmatch
 
 from deadhop.evidence.format import Context, LineFormat, Lines
-from deadhop.evidence.shell_loop import loop
+from deadhop.evidence.shell_loop import Loop, loop
 from deadhop.model.net import Sysctl
 from deadhop.model.record import Record
 
 _FILE = re.compile(r"^\s*(?P<path>/proc/sys/[\w./@-]+)[: ]+(?P<value>-?\d+)\s*$")
 _ROW = re.compile(
-    r"^\s*(?P<item>[\w.@/-]+)\s*[:=]?\s+(?P<value>-?\d+)\s*$|^\s*(?P<item2>[\w.@-]+)[:=](?P<value2>-?\d+)\s*$"
+    r"^\s*(?P<item>[\w.@/-]+)\s*[:=]?\s+(?P<value>-?\d+)(?:\s+(?P<rest>\S.*?))?\s*$|^\s*(?P<item2>[\w.@-]+)[:=](?P<value2>-?\d+)\s*$"
 )
 _PLACE = re.compile(r"/proc/sys/(?P<head>[\w./-]*)\$\{?\w+\}?(?P<tail>/[\w/.-]+)")
+_PASTED = re.compile(r"/proc/sys/net/(?P<family>ipv[46])/conf/\*/(?P<leaf>\w+)")
 _KEY = re.compile(r"(?P<head>net\.[\w.]+\.)\$\{?\w+\}?(?P<tail>\.\w+)")
 
 
@@ -23,15 +25,37 @@ def _key(path: str) -> str:
 
 def _asked(context: Context, item: str) -> str:
     """The key that a loop reads for one of its items; empty where it reads none."""
-    each = loop(context.command.line) if context.command else None
-    if each is None or (
-        each.items and item.rpartition("/")[2] not in [i.rpartition("/")[2] for i in each.items]
-    ):
+    line = context.command.line if context.command else ""
+    if (pasted := _PASTED.search(line)) and "paste" in line:  # names of a folder beside the values in it
+        return f"net.{pasted['family']}.conf.{item.replace('.', '/')}.{pasted['leaf']}"
+    each = loop(line)
+    if each is None:
+        return ""
+    if placed := _of_files(each, item):
+        return placed
+    if each.items and item.rpartition("/")[2] not in [i.rpartition("/")[2] for i in each.items]:
         return ""
     if match := _PLACE.search(each.body):
         return _key(f"/proc/sys/{match['head']}{item}{match['tail']}")
     if match := _KEY.search(each.body):
         return f"{match['head']}{item.replace('.', '/')}{match['tail']}"
+    return ""
+
+
+def _of_files(each: Loop, item: str) -> str:
+    """The key where the loop goes over directories or files below /proc/sys, by globs mostly: ``…/conf/{all,lxc*}`` with
+    ``$i/rp_filter`` in its body, or ``…/conf/*/rp_filter``."""
+    name = item.removesuffix("/").rpartition("/")[2]
+    inner = re.search(rf"\$\{{?{re.escape(each.name)}\}}?/(?P<leaf>\w+)", each.body)
+    for path in each.items:
+        folder, _, last = path.rstrip("/").rpartition("/")
+        if not path.startswith("/proc/sys/"):
+            continue
+        if inner and fnmatch(name, last):
+            return _key(f"{folder}/{name}/{inner['leaf']}")
+        folder, _, device = folder.rpartition("/")
+        if not inner and last.replace("_", "").isalnum() and fnmatch(name, device):
+            return _key(f"{folder}/{name}/{last}")
     return ""
 
 
@@ -71,6 +95,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     if match := _FILE.match(lines.text[i]):
         key, value = _key(match["path"]), match["value"]
     elif match := _ROW.match(lines.text[i]):
+        if match["rest"] and "echo" not in (context.command.line if context.command else ""):
+            return i, []
         key, value = _asked(context, match["item"] or match["item2"]), match["value"] or match["value2"]
     else:
         return i, []
@@ -84,7 +110,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
 FORMATS = (LineFormat("sysctl-tally", re.compile(r"^\s*\d+\s+\d+\s*$"), _read_tally, priority=12),)
 FORMAT = LineFormat(
     "sysctl-loop",
-    re.compile(r"^\s*/proc/sys/\S+[: ]\s*-?\d+\s*$|^\s*[\w.@/-]+\s*[:=]?\s*-?\d+\s*$"),
+    re.compile(r"^\s*/proc/sys/\S+[: ]\s*-?\d+\s*$|^\s*[\w.@/-]+\s*[:=]?\s*-?\d+(?:\s|$)"),
     _read,
     priority=13,
 )

@@ -36,7 +36,7 @@ _ARP = re.compile(
     r"^\s*(?:\d\d:\d\d:\d\d\.\d+ )?(?:(?P<dev>[a-zA-Z][\w.@-]*)\s+(?:In|Out|B)\s+)?(?:.*ethertype ARP[^:]*: )?ARP, .*?(?P<op>Request who-has|Reply) (?P<target>[\d.]+)(?: \([^)]*\))?(?:,? tell (?P<sender>[\d.]+)| is-at (?P<mac>[0-9a-f:]+))?"
 )
 _START = re.compile(
-    r"^\s*(?:\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d\.\d+ |^\s*IP6? |^\s*[\w.:-]+ > [\w.:-]+: (?:Flags|UDP|ICMP|\d+)|ethertype IPv|^\s*ARP, |^tcpdump: "
+    r"^\s*(?:\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d\.\d+ |^\s*IP6? |^\s*[a-zA-Z][\w.@-]*\s+(?:In|Out)\s+IP6? |^\s*[\w.:-]+ > [\w.:-]+: (?:Flags|UDP|ICMP|\d+)|ethertype IPv|^\s*ARP, |^tcpdump: "
 )
 _RCODE = {"NXDomain": "NXDOMAIN", "ServFail": "SERVFAIL", "Refused": "REFUSED", "FormErr": "FORMERR"}
 

@@ -12,6 +12,8 @@ FORMAT = catalogue(
         entry("firewall-running", r"^\s*Status: active\s*$", "ufw status"),
         entry("firewall-running", r"(?P<unit>firewalld)\[\d+\]: (?:WARNING|ERROR|INFO|NOTICE)", "firewalld log"),
         entry("firewall-running", r"systemd\[1\]: (?:Started|Starting|Restarted|Reloaded) (?:(?P<unit>firewalld|ufw|iptables)\.service - |(?=firewalld|Uncomplicated))(?:.*(?:dynamic firewall daemon|firewall|IPv4))", "systemd journal"),
+        entry("firewall-rewritten", r"systemd\[1\]: (?:Stopp(?:ing|ed)|Start(?:ing|ed)|Reload(?:ing|ed)) (?P<unit>firewalld|ufw|iptables|nftables|netfilter-persistent|csf|shorewall)\.service\b", "systemd journal"),
+        entry("firewall-rewritten", r"(?P<unit>netfilter-persistent)\[\d+\]: run-parts: executing \S+ (?P<what>flush|start|stop|restart|reload)\b", "iptables-persistent, netfilter-persistent(8)"),
         entry("firewall-port-warning", r"[Ff]irewalld is active, please ensure ports \[(?P<ports>[\d ]+)\] are open", "kubeadm preflight"),
         entry("firewall-zone", r"^(?P<zone>public|trusted|internal|external|dmz|home|work|drop|block|nm-shared|docker|libvirt|kubernetes|k8s)(?: \((?P<flags>active|default|default, active|[^)]*)\))\s*$", "firewall-cmd --list-all"),
         entry("firewall-zone-line", r"^\s+(?P<key>interfaces|sources|services|ports|target|masquerade|forward|rich rules):(?:\s+(?P<value>\S.*?))?\s*$", "firewall-cmd --list-all"),
