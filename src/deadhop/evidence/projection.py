@@ -76,6 +76,11 @@ Found = list[tuple[Path, Any]]
 _NONE = ("", "null", "<none>", "<no value>", "-")
 
 
+def _says(path: Path, value: Any) -> bool:
+    """Whether a printed value is one. ``-`` stands for none in a column, and for itself in a field of a log line."""
+    return value is not None and (value not in _NONE or (value == "-" and len(path) == 1))
+
+
 def fit(shape: Shape, value: Any) -> list[Found] | None:
     """The places and values of ``value``, one list for every element that it repeats; None where it has another shape."""
     if isinstance(shape, Known):
@@ -86,7 +91,7 @@ def fit(shape: Shape, value: Any) -> list[Found] | None:
     if isinstance(shape, Length):
         return [[(shape.path, [])] if value == 0 else []]
     if isinstance(shape, Ref):
-        return [[(shape.path, value)] if value is not None and value not in _NONE else []]
+        return [[(shape.path, value)] if _says(shape.path, value) else []]
     if isinstance(shape, Row):
         return _row(shape, value)
     if isinstance(shape, Fields):
