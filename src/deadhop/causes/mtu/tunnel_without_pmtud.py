@@ -35,6 +35,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         if not link.info or "pmtudisc" not in link.info or not link.up:
             continue  # the module's own tunl0 is there, and down, in every namespace
         off = link.info.get("pmtudisc") is False
+        # ``ip tunnel show`` has no flags; another listing of the device has.
+        seen = any(other.ifname == link.ifname and other.flags and other.up for other in view.of(Link))
         learned = [r for r in view.of(RouteGet) if r.mtu and r.expires]
         yield Hypothesis(
             subject=link.ifname,
@@ -45,7 +47,7 @@ def check(view: View) -> Iterator[Hypothesis]:
                     "the host has learned a smaller MTU for the way",
                     learned,
                     weight=1.6,
-                    required=link.flags is None,  # the module's own tunl0 has it off as well, and may be down
+                    required=not seen,  # the module's own tunl0 has it off as well, and may be down
                     decide="ip route get PEER-NODE-IP   # cache expires … mtu …",
                 ),
             ),
