@@ -27,7 +27,7 @@ from deadhop.agent.handlers import handlers
 from deadhop.agent.jobs import Jobs, tidy
 from deadhop.agent.journal import Journal, StateError, read
 from deadhop.agent.loop import Loop
-from deadhop.agent.nft import Nft, NftError, open_nft
+from deadhop.agent.nft import LibNft, Nft, NftError, open_nft
 from deadhop.agent.proxy import Proxy
 from deadhop.agent.stats import Stats
 from deadhop.agent.tcp import TcpProxy
@@ -103,7 +103,7 @@ class Agent:
         self.api = Api(self.loop, settings.socket, handlers(self))
         if not settings.keep_privileges:
             privileges.drop()
-        self.worker = Worker(self.nft, self.loop.post)
+        self.worker = Worker(self.nft, self.loop.post, at_once=isinstance(self.nft, LibNft))
         self.proxy = Proxy(
             self.core,
             self.loop,

@@ -352,7 +352,8 @@ class Proxy:
                 release()
 
         self.worker.apply(change, done)
-        self.loop.after(self.core.options.proxy_response_max_delay, late)
+        if group:  # not applied yet
+            self.loop.after(self.core.options.proxy_response_max_delay, late)
 
     def _renew(self) -> None:
         sets = self.core.sets

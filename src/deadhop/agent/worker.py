@@ -1,5 +1,9 @@
 """The thread that talks to nftables, so that a slow transaction holds back its own answers and nothing else.
 
+A few elements are a system call of some microseconds, less than waking a thread: with ``at_once`` they are applied by the
+caller while the thread has nothing to do. Where that took long once (another program holds the ruleset's lock) it is left to the
+thread for a while.
+
 Changes that wait while a transaction runs go into the next one together. Where a joint transaction is refused each
 change is tried alone, so that one bad change does not take others with it.
 """
@@ -20,6 +24,8 @@ Done = Callable[[str], None]
 Change = Elements | Callable[[Nft], str]
 """Elements that come and go, or what makes the text of a transaction when its turn comes; that is applied alone."""
 _JOINED = 256
+FEW, SLOW, ASIDE = 64, 0.005, 5.0
+"""Elements that are applied at once; seconds that this may take; seconds for which it is not tried after it took longer."""
 
 
 class _Job(NamedTuple):
@@ -28,9 +34,14 @@ class _Job(NamedTuple):
 
 
 class Worker:
-    """``post`` runs a callback in the loop's thread."""
+    """``post`` runs a callback in the loop's thread, which is the one that calls :meth:`apply`."""
 
-    def __init__(self, nft: Nft, post: Callable[[Callable[[], None]], None]) -> None:
+    def __init__(
+        self, nft: Nft, post: Callable[[Callable[[], None]], None], *, at_once: bool = False
+    ) -> None:
+        self._at_once = at_once
+        self._not_before = 0.0
+        self._busy = False
         self._nft = nft
         self._post = post
         self._jobs: deque[_Job] = deque()
@@ -45,13 +56,30 @@ class Worker:
     def apply(self, change: Change, done: Done | None = None) -> None:
         """Apply a change after those before it. An empty one is done when they are."""
         with self._ready:
-            self._jobs.append(_Job(change, done))
-            self._ready.notify()
+            if not self._quick(change):
+                self._jobs.append(_Job(change, done))
+                self._ready.notify()
+                return
+        began = time.monotonic()
+        error = self._apply(change)
+        ended = time.monotonic()
+        if ended - began > SLOW:
+            self._not_before = ended + ASIDE
+        if done is not None:
+            done(error)
+
+    def _quick(self, change: Change) -> bool:
+        """Whether a change may be applied by the caller: it is small, and nothing is before it."""
+        if not self._at_once or self._busy or self._jobs or callable(change):
+            return False
+        return sum(len(c.items) for c in change) <= FEW and time.monotonic() >= self._not_before
 
     def _take(self) -> list[_Job]:
         with self._ready:
+            self._busy = False
             while not self._jobs and not self._closing:
                 self._ready.wait()
+            self._busy = True
             taken: list[_Job] = []
             while self._jobs and len(taken) < _JOINED:
                 if taken and callable(self._jobs[0].change):
