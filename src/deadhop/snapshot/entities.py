@@ -35,6 +35,10 @@ LOCAL = 1 << 24
 CLUSTER = range(256, 1 << 16)
 
 
+#: Pods through which a managed API server calls webhooks and kubelets (apiserver-network-proxy and its older kin).
+_APISERVER_AGENTS = ("konnectivity", "aks-link", "tunnelfront", "proxy-agent", "apiserver-network-proxy")
+
+
 def is_pod(end: FlowEnd) -> bool:
     """Whether an end is a pod: hubble names it ``namespace/pod``."""
     return "/" in end.name
@@ -42,6 +46,11 @@ def is_pod(end: FlowEnd) -> bool:
 
 def is_node(end: FlowEnd) -> bool:
     return end.identity in NODE
+
+
+def is_apiserver_agent(name: str) -> bool:
+    """Whether a pod (``namespace/name`` or a name) carries the API server's own calls."""
+    return name.rpartition("/")[2].startswith(_APISERVER_AGENTS)
 
 
 def number(identity: str) -> int:

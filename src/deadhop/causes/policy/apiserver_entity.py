@@ -26,16 +26,11 @@ from collections.abc import Iterator, Sequence
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
 from deadhop.model.observed.kube import CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, KubeObject
 from deadhop.model.observed.policy import CiliumEvent, Flow, FlowEnd
-from deadhop.snapshot.entities import denied_events, denied_peers, identities, is_node
+from deadhop.snapshot.entities import denied_events, denied_peers, identities, is_apiserver_agent, is_node
 from deadhop.snapshot.policy_rules import all_rules, entities
 
 SLUG = "kube-apiserver-entity-not-source-identity"
 APISERVER = identities("kube-apiserver")
-AGENTS = ("konnectivity", "aks-link", "tunnelfront", "proxy-agent", "apiserver-network-proxy")
-
-
-def _agent(end: FlowEnd) -> bool:
-    return end.name.rpartition("/")[2].startswith(AGENTS)
 
 
 def _allowed(policy: KubeObject) -> set[str]:
@@ -56,15 +51,19 @@ def check(view: View) -> Iterator[Hypothesis]:
         *denied_events(view.of(CiliumEvent)),
     ]
     for direction, peer, flows in denied:
-        if direction != "ingress" or peer.identity in APISERVER or not (is_node(peer) or _agent(peer)):
+        if (
+            direction != "ingress"
+            or peer.identity in APISERVER
+            or not (is_node(peer) or is_apiserver_agent(peer.name))
+        ):
             continue
-        who = peer.name if _agent(peer) else peer.identity
+        who = peer.name if is_apiserver_agent(peer.name) else peer.identity
         listed = [p for p in allowing if {"remote-node", "host", "cluster", "all"} & _allowed(p)]  # fmt: skip
         if listed and is_node(peer):
             continue
         fix = (
             f"- fromEndpoints:\n  - matchLabels: {{k8s:io.kubernetes.pod.namespace: {peer.name.partition('/')[0]}}}   # narrow to the agent\n"
-            if _agent(peer)
+            if is_apiserver_agent(peer.name)
             else "- fromEntities: [kube-apiserver, remote-node]\n"
         )
         yield Hypothesis(

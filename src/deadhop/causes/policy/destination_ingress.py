@@ -29,12 +29,10 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.kube import NetworkPolicy, Pod
 from deadhop.model.observed.policy import Flow, FlowEnd
-from deadhop.snapshot.entities import is_pod
+from deadhop.snapshot.entities import is_apiserver_agent, is_pod
 from deadhop.snapshot.policy_rules import admits_by_grant, failing
 
 SLUG = "destination-ingress-policy-missing-client"
-#: Pods through which a managed API server calls webhooks: it is the one that a policy forgot, not they.
-AGENTS = ("konnectivity", "aks-link", "tunnelfront", "proxy-agent", "apiserver-network-proxy")
 
 
 def check(view: View) -> Iterator[Hypothesis]:
@@ -86,7 +84,7 @@ def _hypothesis(view: View, client: str, server: str, port: int | None, records:
         title=f"The ingress policy of {server} does not list {client}.",
         checks=(
             shown("the denial is ingress, at the destination, and its source is a pod", records, weight=1.8, required=True),
-            judged("the client is not the API server's own agent", False if client.rpartition("/")[2].startswith(AGENTS) else None, records[:1] if client.rpartition("/")[2].startswith(AGENTS) else [], weight=1.5),
+            judged("the client is not the API server's own agent", False if is_apiserver_agent(client) else None, records[:1] if is_apiserver_agent(client) else [], weight=1.5),
             judged("the client's own egress is not denied", not left, left, weight=0.8, required=bool(left)),
             judged("the destination's policy lists other clients only", True if refusing else (False if allowing else None), refusing or allowing, weight=1.0, required=bool(allowing), decide=f"kubectl -n {server.partition('/')[0]} get netpol,cnp -o yaml"),
             shown("another client is allowed on the same port", others[:3], weight=0.5),
