@@ -10,11 +10,24 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import struct
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-NETLINK_NETFILTER = 12
+from deadhop.agent.netlink import (
+    ACK,
+    ATTRIBUTE,
+    DONE,
+    DUMP,
+    ERROR,
+    HEADER,
+    KIND,
+    MESSAGE,
+    REQUEST,
+    error_number,
+    message,
+    netfilter_socket,
+)
+
 _NEW, _GET, _DELETE = 0x100, 0x101, 0x102
 _TUPLE_ORIG, _TUPLE_REPLY, _PROTOINFO = 1, 2, 4
 _TCP_OVER = (7, 8)
@@ -22,10 +35,6 @@ _TCP_OVER = (7, 8)
 _TUPLE_IP, _TUPLE_PROTO = 1, 2
 _SOURCES = (1, 3)
 _PROTO_NUMBER, _PROTO_SOURCE_PORT = 1, 2
-_REQUEST, _ACK, _DUMP = 1, 4, 0x300
-_ERROR, _DONE = 2, 3
-_NLMSG = struct.Struct("=IHHII")
-_ATTRIBUTE = struct.Struct("=HH")
 _PROTOCOLS = {6: "TCP", 17: "UDP", 132: "SCTP"}
 
 
@@ -46,8 +55,7 @@ class ConntrackError(OSError):
 
 
 def _socket() -> socket.socket:
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
-    sock.bind((0, 0))
+    sock = netfilter_socket()
     sock.settimeout(10)
     return sock
 
@@ -58,8 +66,7 @@ def entries(sock: socket.socket | None = None) -> Iterator[Entry]:
     try:
         sock = sock or _socket()
         for family in (socket.AF_INET, socket.AF_INET6):
-            body = struct.pack("=BBH", family, 0, 0)
-            sock.send(_NLMSG.pack(16 + len(body), _GET, _REQUEST | _DUMP, 1, 0) + body)
+            sock.send(message(_GET, REQUEST | DUMP, b"", family=family))
             yield from _dump(sock)
     except OSError as error:
         raise ConntrackError(error.errno or errno.EIO, f"conntrack: {error}") from error
@@ -73,18 +80,17 @@ def _dump(sock: socket.socket) -> Iterator[Entry]:
         data = sock.recv(1 << 20)
         at = 0
         while at + 16 <= len(data):
-            length, kind, *_ = _NLMSG.unpack_from(data, at)
-            if kind == _DONE:
+            length, kind, *_ = HEADER.unpack_from(data, at)
+            if kind == DONE:
                 return
-            if kind == _ERROR:
-                number = -struct.unpack_from("=i", data, at + 16)[0]
-                if number:
+            if kind == ERROR:
+                if number := error_number(data, at):
                     raise OSError(number, os.strerror(number))
                 return
             if length < 16:
                 return
             if kind == _NEW:
-                found = _entry(data, at + 20, at + length)
+                found = _entry(data, at + MESSAGE.size, at + length)
                 if found is not None:
                     yield found
             at += length + 3 & ~3
@@ -93,13 +99,13 @@ def _dump(sock: socket.socket) -> Iterator[Entry]:
 def _entry(data: bytes, at: int, end: int) -> Entry | None:
     source, answerer, over, key = "", ("", 0, 0), False, b""
     while at + 4 <= end:
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
-        if kind & 0x3FFF == _TUPLE_ORIG:
+        length, kind = ATTRIBUTE.unpack_from(data, at)
+        if kind & KIND == _TUPLE_ORIG:
             source = _sender(data, at + 4, at + length)[0]
             key = data[at : at + (length + 3 & ~3)]
-        elif kind & 0x3FFF == _TUPLE_REPLY:
+        elif kind & KIND == _TUPLE_REPLY:
             answerer = _sender(data, at + 4, at + length)
-        elif kind & 0x3FFF == _PROTOINFO and length >= 17:
+        elif kind & KIND == _PROTOINFO and length >= 17:
             # CTA_PROTOINFO_TCP { CTA_PROTOINFO_TCP_STATE { u8 } }: the state comes first in both nests.
             over = data[at + 12] in _TCP_OVER and answerer[1] == 6
         at += max(length, 4) + 3 & ~3
@@ -113,16 +119,16 @@ def _sender(data: bytes, at: int, end: int) -> tuple[str, int, int]:
     """(source address, protocol, source port) of a tuple."""
     source, protocol, port = "", 0, 0
     while at + 4 <= end:
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        length, kind = ATTRIBUTE.unpack_from(data, at)
         inner, last = at + 4, at + length
         while inner + 4 <= last:
-            size, which = _ATTRIBUTE.unpack_from(data, inner)
+            size, which = ATTRIBUTE.unpack_from(data, inner)
             value = data[inner + 4 : inner + size]
-            if kind & 0x3FFF == _TUPLE_IP and which & 0x3FFF in _SOURCES:
+            if kind & KIND == _TUPLE_IP and which & KIND in _SOURCES:
                 source = socket.inet_ntop(socket.AF_INET if len(value) == 4 else socket.AF_INET6, value)
-            elif kind & 0x3FFF == _TUPLE_PROTO and which & 0x3FFF == _PROTO_NUMBER:
+            elif kind & KIND == _TUPLE_PROTO and which & KIND == _PROTO_NUMBER:
                 protocol = value[0]
-            elif kind & 0x3FFF == _TUPLE_PROTO and which & 0x3FFF == _PROTO_SOURCE_PORT:
+            elif kind & KIND == _TUPLE_PROTO and which & KIND == _PROTO_SOURCE_PORT:
                 port = int.from_bytes(value, "big")
             inner += max(size, 4) + 3 & ~3
         at += max(length, 4) + 3 & ~3
@@ -135,7 +141,6 @@ def end_where(test: Callable[[Entry], bool]) -> int:
     with _socket() as sock:
         for number, entry in enumerate(doomed, 1):
             family = socket.AF_INET6 if ":" in entry.source else socket.AF_INET
-            body = struct.pack("=BBH", family, 0, 0) + entry.key
-            sock.send(_NLMSG.pack(16 + len(body), _DELETE, _REQUEST | _ACK, number, 0) + body)
+            sock.send(message(_DELETE, REQUEST | ACK, entry.key, family=family, number=number))
             sock.recv(4096)
     return len(doomed)

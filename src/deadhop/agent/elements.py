@@ -15,19 +15,26 @@ import struct
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from deadhop.agent.netlink import (
+    ACK,
+    CREATE,
+    ERROR,
+    HEADER,
+    NESTED,
+    REQUEST,
+    attribute,
+    error_number,
+    message,
+    netfilter_socket,
+)
 from deadhop.agent.ruleset import TABLE, lease_seconds
+from deadhop.agent.sockets import SO_RCVBUFFORCE, SO_SNDBUFFORCE
 
-NETLINK_NETFILTER = 12
 _BATCH_BEGIN, _BATCH_END, _SUBSYSTEM = 16, 17, 10
 _KINDS = {"add": _SUBSYSTEM << 8 | 12, "delete": _SUBSYSTEM << 8 | 14}
-_REQUEST, _ACK, _CREATE = 1, 4, 0x400
 _FAMILY_INET = 1
-_NESTED = 0x8000
-_NLMSG = struct.Struct("=IHHIIBBH")
-"""``nlmsghdr`` and ``nfgenmsg``: length, kind, flags, sequence, port; family, version, resource."""
-_ATTRIBUTE = struct.Struct("=HH")
-_ERROR = struct.Struct("=IHHIIi")
-_ERROR_KIND = 2
+_TABLE, _SET, _ELEMENTS = 1, 2, 3
+"""``NFTA_SET_ELEM_LIST_TABLE``, ``_SET`` and ``_ELEMENTS``."""
 _ELEMENT = {
     False: struct.Struct("=HHHHHH4s"),
     True: struct.Struct("=HHHHHH16s"),
@@ -65,10 +72,6 @@ def _line(command: Command) -> str:
     return f"{command.verb} element inet {TABLE} {command.set} {{ {', '.join(items)} }}\n"
 
 
-def _attribute(kind: int, data: bytes) -> bytes:
-    return _ATTRIBUTE.pack(4 + len(data), kind) + data + bytes(-len(data) % 4)
-
-
 def _element(ip: str, seconds: float | None) -> bytes:
     six = ":" in ip
     size = 16 if six else 4
@@ -78,26 +81,26 @@ def _element(ip: str, seconds: float | None) -> bytes:
     if seconds is not None:
         timeout = _TIMEOUT.pack(12, 4) + _MILLISECONDS.pack(lease_seconds(seconds) * 1000)
     whole = 4 + outer + len(timeout)
-    return _ELEMENT[six].pack(whole, 1 | _NESTED, outer, 1 | _NESTED, inner, 1, packed) + timeout
+    return _ELEMENT[six].pack(whole, 1 | NESTED, outer, 1 | NESTED, inner, 1, packed) + timeout
 
 
 def messages(commands: Elements) -> bytes:
     """The batch. Its last message asks for an acknowledgement; every message that fails is answered."""
-    out = [_NLMSG.pack(20, _BATCH_BEGIN, _REQUEST, 0, 0, 0, 0, socket.htons(_SUBSYSTEM))]
-    table = _attribute(1, TABLE.encode() + b"\0")
+    table = attribute(_TABLE, TABLE.encode() + b"\0")
     pieces = [
         (command, command.items[at : at + _MESSAGE_ELEMENTS])
         for command in commands
         for at in range(0, len(command.items), _MESSAGE_ELEMENTS)
     ]
+    out = [message(_BATCH_BEGIN, REQUEST, b"", number=0, resource=_SUBSYSTEM)]
     for number, (command, items) in enumerate(pieces, 1):
         adding = command.verb == "add"
         listed = b"".join([_element(ip, seconds if adding else None) for ip, seconds in items])
-        body = table + _attribute(2, command.set.encode() + b"\0") + _attribute(3 | _NESTED, listed)
-        flags = _REQUEST | (_CREATE if adding else 0) | (_ACK if number == len(pieces) else 0)
-        head = _NLMSG.pack(20 + len(body), _KINDS[command.verb], flags, number, 0, _FAMILY_INET, 0, 0)
-        out += head, body
-    out.append(_NLMSG.pack(20, _BATCH_END, _REQUEST, len(pieces) + 1, 0, 0, 0, socket.htons(_SUBSYSTEM)))
+        name = attribute(_SET, command.set.encode() + b"\0")
+        flags = REQUEST | (CREATE if adding else 0) | (ACK if number == len(pieces) else 0)
+        body = table + name + attribute(_ELEMENTS | NESTED, listed)
+        out.append(message(_KINDS[command.verb], flags, body, family=_FAMILY_INET, number=number))
+    out.append(message(_BATCH_END, REQUEST, b"", number=len(pieces) + 1, resource=_SUBSYSTEM))
     return b"".join(out)
 
 
@@ -106,12 +109,9 @@ class ElementSocket:
 
     def __init__(self) -> None:
         """Raises ``OSError``."""
-        self._sock = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
-        )
+        self._sock = netfilter_socket()
         try:
-            self._sock.bind((0, 0))
-            for option in (32, 33):  # SO_SNDBUFFORCE, SO_RCVBUFFORCE: a batch is one datagram
+            for option in (SO_SNDBUFFORCE, SO_RCVBUFFORCE):  # a batch is one datagram
                 self._sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
             self._sock.setblocking(False)
         except BaseException:
@@ -142,10 +142,12 @@ class ElementSocket:
 
 
 def _problem(answer: bytes, commands: Sequence[Command]) -> OSError | None:
-    if len(answer) < _ERROR.size:
+    if len(answer) < HEADER.size + 4:
         return OSError(errno.EIO, "nf_tables: an answer that is cut off")
-    _, kind, _, _, _, number = _ERROR.unpack_from(answer)
-    if kind != _ERROR_KIND or not number:
+    if HEADER.unpack_from(answer)[1] != ERROR:
+        return None
+    number = error_number(answer)
+    if not number:
         return None
     sets = ", ".join(dict.fromkeys(command.set for command in commands[:4]))
-    return OSError(-number, f"nf_tables: {os.strerror(-number)} ({sets})")
+    return OSError(number, f"nf_tables: {os.strerror(number)} ({sets})")

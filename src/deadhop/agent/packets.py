@@ -12,15 +12,25 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-NETLINK_NETFILTER = 12
+from deadhop.agent.netlink import (
+    ACK,
+    ATTRIBUTE,
+    HEADER,
+    KIND,
+    REQUEST,
+    attribute,
+    error_number,
+    message,
+    netfilter_socket,
+    padded,
+)
+
 _ULOG = 4
 _PACKET, _CONFIG = _ULOG << 8, _ULOG << 8 | 1
 _CFG_CMD, _CFG_MODE, _CFG_TIMEOUT, _BIND, _COPY_PACKET = 1, 2, 4, 1, 2
 _HUNDREDTHS = 2
 """How long the kernel may collect packets before it tells us, in hundredths of a second."""
 _PAYLOAD, _PREFIX = 9, 10
-_REQUEST_ACK = 5
-_NLMSG = struct.Struct("=IHHII")
 _TCP_FLAGS = ("FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR")
 #: Go's order in Hubble's summary (``pkg/hubble/parser/threefour``).
 _FLAG_ORDER = ("SYN", "ACK", "PSH", "FIN", "RST", "URG", "ECE", "CWR")
@@ -41,13 +51,12 @@ class Packet(NamedTuple):
 
 def open_log(group: int) -> socket.socket:
     """A socket that gets what the rules of this namespace log to ``group``. Raises ``OSError``."""
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER)
+    sock = netfilter_socket()
     try:
-        sock.bind((0, 0))
         sock.settimeout(5)
-        _configure(sock, group, _attribute(_CFG_CMD, struct.pack("=B", _BIND)))
-        _configure(sock, group, _attribute(_CFG_MODE, struct.pack("!IBB", 128, _COPY_PACKET, 0)))
-        _configure(sock, group, _attribute(_CFG_TIMEOUT, struct.pack("!I", _HUNDREDTHS)))
+        _configure(sock, group, attribute(_CFG_CMD, struct.pack("=B", _BIND)))
+        _configure(sock, group, attribute(_CFG_MODE, struct.pack("!IBB", 128, _COPY_PACKET, 0)))
+        _configure(sock, group, attribute(_CFG_TIMEOUT, struct.pack("!I", _HUNDREDTHS)))
         sock.setblocking(False)
     except BaseException:
         sock.close()
@@ -55,45 +64,37 @@ def open_log(group: int) -> socket.socket:
     return sock
 
 
-def _attribute(kind: int, data: bytes) -> bytes:
-    head = struct.pack("=HH", 4 + len(data), kind)
-    return head + data + bytes(-len(data) % 4)
-
-
 def _configure(sock: socket.socket, group: int, attributes: bytes) -> None:
-    body = struct.pack("=BB", socket.AF_UNSPEC, 0) + struct.pack("!H", group) + attributes
-    sock.send(_NLMSG.pack(16 + len(body), _CONFIG, _REQUEST_ACK, 1, 0) + body)
-    answer = sock.recv(4096)
-    number = struct.unpack_from("=i", answer, 16)[0]
-    if number:
-        raise OSError(-number, f"nfnetlink_log: {os.strerror(-number)}")
+    sock.send(message(_CONFIG, REQUEST | ACK, attributes, resource=group))
+    if number := error_number(sock.recv(4096)):
+        raise OSError(number, f"nfnetlink_log: {os.strerror(number)}")
 
 
 def packets(data: bytes) -> Iterator[Packet]:
     """The packets of one netlink datagram; what is cut off or of another kind is passed over."""
     at = 0
     while at + 16 <= len(data):
-        length, kind, *_ = _NLMSG.unpack_from(data, at)
+        length, kind, *_ = HEADER.unpack_from(data, at)
         if length < 16 or at + length > len(data):
             return
         if kind == _PACKET:
             found = _packet(data[at + 20 : at + length])
             if found is not None:
                 yield found
-        at += length + 3 & ~3
+        at += padded(length)
 
 
 def _packet(body: bytes) -> Packet | None:
     prefix, payload, at = "", b"", 0
     while at + 4 <= len(body):
-        length, kind = struct.unpack_from("=HH", body, at)
+        length, kind = ATTRIBUTE.unpack_from(body, at)
         if length < 4 or at + length > len(body):
             break
-        if kind & 0x3FFF == _PREFIX:
+        if kind & KIND == _PREFIX:
             prefix = body[at + 4 : at + length].split(b"\0")[0].decode("ascii", "replace")
-        elif kind & 0x3FFF == _PAYLOAD:
+        elif kind & KIND == _PAYLOAD:
             payload = body[at + 4 : at + length]
-        at += length + 3 & ~3
+        at += padded(length)
     return head_of(prefix, payload)
 
 

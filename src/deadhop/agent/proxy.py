@@ -266,11 +266,11 @@ class Proxy:
         return True
 
     def answer(self, allowed: Allowed, client: Address, protocol: str, data: bytes, release: Release) -> None:
-        """Learn from an answer to an outstanding query and release it. ``release`` gets the data without its id."""
+        """Learn from an answer to an outstanding query that is not :meth:`repeated`, and release it.
+
+        ``release`` gets the data without its id.
+        """
         body = data[2:]
-        if self.repeated(allowed, client, protocol, data):
-            release(body)
-            return
         endpoint = allowed.endpoint
         now = time.time()
         details = self._details(data, body)

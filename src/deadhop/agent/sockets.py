@@ -20,6 +20,7 @@ IPV6_CHECKSUM = 7
 SO_ATTACH_FILTER = 26
 UDP_CHECKSUM_OFFSET = 6
 IPV6_PKTINFO = 50
+SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
 QUERIES_BUFFER, ANSWERS_BUFFER = 8 << 20, 1 << 20
 """Octets that the kernel keeps for us (past ``net.core.rmem_max``): a burst must not push answers out."""

@@ -179,14 +179,16 @@ class _Session:
         asked = self.pending.answered(data)
         if asked is None:
             return
-
         allowed, _, ident, _ = asked
 
         def release(body: bytes) -> None:
             if body:
                 self._reply(ident + body)
 
-        self.proxy.answer(allowed, self.client, "TCP", data, release)
+        if self.proxy.repeated(allowed, self.client, "TCP", data):
+            release(data[2:])
+        else:
+            self.proxy.answer(allowed, self.client, "TCP", data, release)
 
     def _lost(self) -> None:
         """The server's connection is gone: what was asked through it has failed."""

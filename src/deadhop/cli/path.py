@@ -173,29 +173,19 @@ class _Walker:
             from deadhop.evidence import read
             from deadhop.hops.cluster import Cluster
             from deadhop.hops.mesh.api import ProxyConfig
-            from deadhop.model.observed.kube import (
-                CiliumClusterwideNetworkPolicy,
-                CiliumNetworkPolicy,
-                KubeObject,
-                NetworkPolicy,
-            )
+            from deadhop.model.observed.kube import KubeObject
             from deadhop.model.observed.proxy import ProxyDump, ProxyResource
             from deadhop.snapshot.proxies import by_proxy
 
             records = read(self.paths).records
-            objects = [r for r in records if isinstance(r, KubeObject) and r.raw.get("kind")]
-            policies = [
-                o
-                for o in objects
-                if isinstance(o, (NetworkPolicy, CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy))
-            ]
+            objects = [r for r in records if isinstance(r, KubeObject)]
             states = by_proxy(
                 [r for r in records if isinstance(r, ProxyDump)],
                 [r for r in records if isinstance(r, ProxyResource)],
                 [f"{o.namespace or 'default'}/{o.name}" for o in objects if o.kind == "Pod"],
             )
             proxies = {owner: ProxyConfig.of(state) for owner, state in states.items()}
-            self.cluster = Cluster([o.raw for o in objects], policies, proxies=proxies)
+            self.cluster = Cluster.of(objects, proxies)
         return self.cluster
 
 

@@ -20,15 +20,10 @@ from deadhop.gateway.routes import Told
 from deadhop.gateway.told import is_gateway, of_gateway, of_records
 from deadhop.hops.cluster import Cluster
 from deadhop.hops.connection import walk_connection
+from deadhop.hops.mesh.decode import dig, labels, meta_of, rows
 from deadhop.hops.mesh.workload import Workload
 from deadhop.model.connection import ConnectionFlow
-from deadhop.model.observed.kube import (
-    CiliumClusterwideNetworkPolicy,
-    CiliumNetworkPolicy,
-    KubeObject,
-    NetworkPolicy,
-    mapping,
-)
+from deadhop.model.observed.kube import KubeObject
 from deadhop.model.proxies import CONTROLLERS, GATEWAY_API, NGINX, OAUTH2_PROXY
 
 #: What a container's image or command line holds where it is a proxy of the kind.
@@ -42,8 +37,7 @@ def cluster_of(paths: Iterable[str]) -> Cluster:
     objects = [r for r in read(list(paths)).records if isinstance(r, KubeObject) and r.raw.get("kind")]
     if not objects:
         raise LookupError(f"{', '.join(paths)}: no Kubernetes objects (kubectl get … -o yaml, a bundle)")
-    kinds = (NetworkPolicy, CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy)
-    return Cluster([o.raw for o in objects], [o for o in objects if isinstance(o, kinds)])
+    return Cluster.of(objects)
 
 
 def routes_of(paths: Iterable[str], annotations: Annotations) -> list[Told]:
@@ -76,10 +70,8 @@ def check_routes(configs: Iterable[str], evidence: Iterable[str], source: str | 
 
 
 def _annotations(cluster: Cluster, namespace: str, name: str) -> dict[str, str]:
-    found = (d for d in cluster.mesh.documents if d.get("kind") == "Service")
-    metas = (mapping(d, "metadata") for d in found)
-    ours = (m for m in metas if (m.get("namespace") or "default", m.get("name")) == (namespace, name))
-    return {str(k): str(v) for k, v in mapping(next(ours, {}), "annotations").items()}
+    found = (d for d in cluster.mesh.of_kind("Service") if meta_of(d).key == f"{namespace}/{name}")
+    return labels(dig(next(found, None), "metadata", "annotations"))
 
 
 def _proxy(cluster: Cluster, told: Told) -> str | None:
@@ -91,23 +83,12 @@ def _proxy(cluster: Cluster, told: Told) -> str | None:
 
 
 def _runs(cluster: Cluster, pod: Workload, marks: tuple[str, ...]) -> bool:
-    document: Any = next(
-        (
-            d
-            for d in cluster.mesh.documents
-            if d.get("kind") == "Pod"
-            and isinstance(d.get("metadata"), dict)
-            and f"{d['metadata'].get('namespace') or 'default'}/{d['metadata'].get('name')}" == pod.key
-        ),
-        {},
-    )
-    spec = document.get("spec")
-    containers = spec.get("containers") if isinstance(spec, dict) else None
+    document = next((d for d in cluster.mesh.of_kind("Pod") if meta_of(d).key == pod.key), None)
     words = [
         str(word)
-        for c in (containers if isinstance(containers, list) else [])
-        if isinstance(c, dict) and c.get("name") != "istio-proxy"
-        for word in (c.get("image"), c.get("command"), c.get("args"))
+        for container in rows(dig(document, "spec", "containers"))
+        if container.get("name") != "istio-proxy"
+        for word in (container.get("image"), container.get("command"), container.get("args"))
     ]
     return any(mark in word for mark in marks for word in words)
 

@@ -24,6 +24,11 @@ Annotations = Callable[[str, str], Mapping[str, str]]
 _TLS = ("HTTPS", "GRPCS")
 
 
+def _service(reference: Mapping[str, Any], namespace: str) -> str:
+    """The full name of the Service that a reference in ``namespace`` means."""
+    return f"{reference['name']}.{reference.get('namespace') or namespace}.svc.cluster.local"
+
+
 def of_ingress(ingress: Ingress, annotations: Annotations) -> Iterator[Told]:
     proxy = named_controller(ingress) or INGRESS_NGINX
     namespace = ingress.namespace or "default"
@@ -46,7 +51,7 @@ def of_ingress(ingress: Ingress, annotations: Annotations) -> Iterator[Told]:
                 value = (here if knob.on_service else own).get(knob.key, "") if knob else ""
                 return value if knob and (not knob.value or value.lower() == knob.value) else ""
 
-            full = f"{service['name']}.{namespace}.svc.cluster.local"
+            full = _service(service, namespace)
             dropped = bool(given(proxy.drop_host))
             # Kong reads host-header only where the client's Host is not kept.
             told = given(proxy.set_host) if proxy.drop_host is None or dropped else ""
@@ -66,8 +71,7 @@ def of_ingress(ingress: Ingress, annotations: Annotations) -> Iterator[Told]:
 
 
 def _scheme(proxy: ReverseProxy, own: Mapping[str, str], here: Mapping[str, str]) -> str:
-    said = [own.get(key, "") for key in proxy.backend_tls]
-    said += [here.get("konghq.com/protocol", ""), here.get(f"{TRAEFIK.prefix}service.serversscheme", "")]
+    said = [(here if knob.on_service else own).get(knob.key, "") for knob in proxy.backend_tls]
     return "https" if any(word.upper() in _TLS for word in said) else "http"
 
 
@@ -95,8 +99,7 @@ def of_route(route: KubeObject) -> Iterator[Told]:
                 continue
             every = [*filters, *mappings(backend, "filters")]
             told = next((str(h) for f in every if (h := mapping(f, "urlRewrite").get("hostname"))), "")
-            where = str(backend.get("namespace") or namespace)
-            full = f"{backend['name']}.{where}.svc.cluster.local"
+            full = _service(backend, namespace)
             yield Told(
                 source=str(route.source),
                 kind=GATEWAY_API.name,
@@ -135,7 +138,7 @@ def of_traefik(route: KubeObject, objects: Iterable[KubeObject]) -> Iterator[Tol
         for service in mappings(rule, "services"):
             if service.get("kind") not in (None, "Service") or not service.get("name"):
                 continue
-            full = f"{service['name']}.{service.get('namespace') or namespace}.svc.cluster.local"
+            full = _service(service, namespace)
             dropped = service.get("passHostHeader") is False and not told
             scheme = str(service.get("scheme") or "http")
             yield Told(

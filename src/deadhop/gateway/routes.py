@@ -29,5 +29,6 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
 def client_name(host: str) -> str:
     """A name that a client of the route would use."""
-    host = next((h for h in (host,) if h and h not in ("*", "_", "")), ANY_CLIENT)
+    if host in ("", "*", "_"):
+        return ANY_CLIENT
     return f"any{host[1:]}" if host.startswith("*.") else host

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from deadhop.hops.mesh.api import Mesh, Proxies
+from deadhop.hops.mesh.decode import meta_of, table
 from deadhop.hops.naming.clusterdns import cluster_dns
 from deadhop.hops.naming.lookup import Resolved, look_up
 from deadhop.hops.naming.podconf import as_configured, pod_conf
@@ -13,7 +14,7 @@ from deadhop.hops.policy.peers import Peer
 from deadhop.hops.resolver import Profile
 from deadhop.hops.service.registry import MeshService
 from deadhop.model.mesh import AppFact
-from deadhop.model.observed.kube import KubeObject, mapping
+from deadhop.model.observed.kube import POLICIES, KubeObject
 
 
 class Cluster:
@@ -28,24 +29,20 @@ class Cluster:
         envoy: str | None = None,
         proxies: Proxies | None = None,
     ) -> None:
-        every = list(documents)
         self.proxies = proxies or {}
-        self.mesh = Mesh.from_objects(every)
+        self.mesh = Mesh.from_objects(documents)
         self.policies = tuple(policies)
-        self.dns = cluster_dns(every, [s for found in self.mesh.by_host.values() for s in found])
-        self._specs = {
-            f"{meta.get('namespace') or 'default'}/{meta.get('name')}": mapping(d, "spec")
-            for d in every
-            if d.get("kind") == "Pod" and isinstance(meta := d.get("metadata"), dict)
-        }
+        self.dns = cluster_dns(self.mesh)
+        self._specs = {meta_of(d).key: table(d.get("spec")) for d in self.mesh.of_kind("Pod")}
         self.facts = tuple(facts)
         self.envoy = envoy
-        self._namespaces = {
-            str(meta.get("name")): {str(k): str(v) for k, v in (meta.get("labels") or {}).items()}
-            for d in every
-            if d.get("kind") == "Namespace" and isinstance(meta := d.get("metadata"), dict)
-        }
         self._by_ip = {ip: pod for pod in self.mesh.pods.values() for ip in pod.ips}
+
+    @classmethod
+    def of(cls, objects: Iterable[KubeObject], proxies: Proxies | None = None) -> Cluster:
+        """The cluster of an evidence's objects; those of which only a part was seen are left out."""
+        whole = [o for o in objects if o.raw.get("kind")]
+        return cls([o.raw for o in whole], [o for o in whole if isinstance(o, POLICIES)], proxies=proxies)
 
     def peer(self, who: str) -> Peer:
         """The end named ``namespace/pod`` or an address, as policy sees it."""
@@ -55,7 +52,7 @@ class Cluster:
                 name=who, ip=pod.ips[0] if pod and pod.ips else who, entity="host" if pod else "world"
             )
         return Peer(
-            name=pod.key, namespace=pod.namespace, labels=dict(pod.labels), namespace_labels=self._namespaces.get(pod.namespace),
+            name=pod.key, namespace=pod.namespace, labels=dict(pod.labels), namespace_labels=self.mesh.namespaces.get(pod.namespace),
             ip=pod.ips[0] if pod.ips else "", ports=dict(pod.ports),
         )  # fmt: skip
 
@@ -79,13 +76,13 @@ class Cluster:
         """The namespace that ``SERVICE.NAMESPACE`` names, where the evidence holds nothing of it."""
         words = name.rstrip(".").lower().removesuffix(f".svc.{self.dns.domain if self.dns else ''}")
         labels = words.removesuffix(".svc").split(".")
-        seen = {*self._namespaces, *(s.namespace for found in self.mesh.by_host.values() for s in found)}
+        seen = {*self.mesh.namespaces, *(s.namespace for s in self.mesh.services)}
         return labels[1] if len(labels) == 2 and labels[1] not in seen else ""
 
     def service(self, name: str, namespace: str) -> MeshService | None:
         """The Service or entry that a name means for a client in ``namespace`` (the search list of cluster DNS)."""
         name = name.rstrip(".").lower()
-        domain = "cluster.local"
+        domain = self.mesh.cluster_domain
         for candidate in (
             name,
             f"{name}.{namespace}.svc.{domain}",

@@ -30,7 +30,7 @@ class ReverseProxy(msgspec.Struct, frozen=True, kw_only=True):
     set_host: Knob | None = None
     drop_host: Knob | None = None
     by_service: Knob | None = None
-    backend_tls: tuple[str, ...] = ()
+    backend_tls: tuple[Knob, ...] = ()
     note: str = ""
     reference: str = ""
 
@@ -49,7 +49,7 @@ INGRESS_NGINX = ReverseProxy(
     classes=("nginx",),
     set_host=Knob("nginx.ingress.kubernetes.io/upstream-vhost"),
     by_service=Knob("nginx.ingress.kubernetes.io/service-upstream", "true"),
-    backend_tls=("nginx.ingress.kubernetes.io/backend-protocol",),
+    backend_tls=(Knob("nginx.ingress.kubernetes.io/backend-protocol"),),
     reference="ingress-nginx rootfs/etc/nginx/template/nginx.tmpl: proxy_set_header Host $best_http_host",
 )
 NGINX_INC = ReverseProxy(
@@ -67,6 +67,7 @@ TRAEFIK = ReverseProxy(
     classes=("traefik",),
     drop_host=Knob("traefik.ingress.kubernetes.io/service.passhostheader", "false", on_service=True),
     by_service=Knob("traefik.ingress.kubernetes.io/service.nativelb", "true", on_service=True),
+    backend_tls=(Knob("traefik.ingress.kubernetes.io/service.serversscheme", on_service=True),),
     note="a Middleware with headers.customRequestHeaders.Host sets a name",
     reference="Traefik, Kubernetes Ingress routing: service.passhostheader, service.nativelb; headers middleware",
 )
@@ -94,6 +95,7 @@ KONG = ReverseProxy(
     set_host=Knob("konghq.com/host-header", on_service=True),
     drop_host=Knob("konghq.com/preserve-host", "false"),
     by_service=Knob("ingress.kubernetes.io/service-upstream", "true", on_service=True),
+    backend_tls=(Knob("konghq.com/protocol", on_service=True),),
     note="host-header counts where preserve-host is false",
     reference="Kong Ingress Controller, Rewriting hosts: preserve-host is true by default",
 )

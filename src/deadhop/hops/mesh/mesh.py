@@ -64,12 +64,12 @@ class Mesh:
         self.config = self._configure()
         root = self.config.root_namespace
         self.namespaces = {
-            meta_of(d).name: labels(dig(d, "metadata", "labels")) for d in self._of("Namespace")
+            meta_of(d).name: labels(dig(d, "metadata", "labels")) for d in self.of_kind("Namespace")
         }
         self.pods: dict[str, Workload] = {}
         self.pod_by_ip: dict[str, Workload] = {}
         self.host_ports: dict[tuple[str, int], Workload] = {}
-        for doc in self._of("Pod"):
+        for doc in self.of_kind("Pod"):
             pod = compile_workload(doc, meta_of(doc), self.config.http10)
             self.pods[pod.key] = pod
             if pod.phase in ("Succeeded", "Failed"):
@@ -80,25 +80,25 @@ class Mesh:
                 else:
                     self.pod_by_ip[ip] = pod
         self.services: list[MeshService] = self._register()
-        self.peer = PeerPolicies(map(compile_peer_authentication, self._of("PeerAuthentication")), root)
+        self.peer = PeerPolicies(map(compile_peer_authentication, self.of_kind("PeerAuthentication")), root)
         self.authz = AuthorizationPolicies(
-            map(compile_authorization_policy, self._of("AuthorizationPolicy")), root
+            map(compile_authorization_policy, self.of_kind("AuthorizationPolicy")), root
         )
         self.tokens = RequestPolicies(
-            map(compile_request_authentication, self._of("RequestAuthentication")), root
+            map(compile_request_authentication, self.of_kind("RequestAuthentication")), root
         )
-        self.sidecars = Sidecars(map(compile_sidecar, self._of("Sidecar")), root)
+        self.sidecars = Sidecars(map(compile_sidecar, self.of_kind("Sidecar")), root)
         domain, config = cluster_domain, self.config
         self.rules = DestinationRules(
             (
                 compile_destination_rule(d, domain, config.destination_rule_export)
-                for d in self._of("DestinationRule")
+                for d in self.of_kind("DestinationRule")
             ),
             root,
         )
         self.virtual_services = with_delegates(
             compile_virtual_service(d, domain, config.virtual_service_export)
-            for d in self._of("VirtualService")
+            for d in self.of_kind("VirtualService")
         )
         self.cache: dict[Any, Any] = {}
         self._index()
@@ -124,13 +124,16 @@ class Mesh:
         kept = [d for d in self.documents if ((m := meta_of(d)).kind, m.key) not in gone]
         return Mesh([*kept, *new], self.cluster_domain)
 
-    def _of(self, kind: str) -> list[Document]:
+    def of_kind(self, kind: str) -> list[Document]:
+        """The objects of a kind, as they were decoded."""
         return self.by_kind.get(kind, [])
 
     def _configure(self) -> MeshConfig:
-        maps = [d for d in self._of("ConfigMap") if meta_of(d).name == "istio"]
+        maps = [d for d in self.of_kind("ConfigMap") if meta_of(d).name == "istio"]
         maps.sort(key=lambda d: meta_of(d).namespace != "istio-system")
-        env = next((istiod_environment(d) for d in self._of("Deployment") if meta_of(d).name == "istiod"), {})
+        env = next(
+            (istiod_environment(d) for d in self.of_kind("Deployment") if meta_of(d).name == "istiod"), {}
+        )
         config, problem = compile_config(maps[0] if maps else None, env, self.cluster_domain)
         if problem:
             self.problems.append(problem)
@@ -140,22 +143,22 @@ class Mesh:
         domain, export = self.cluster_domain, self.config.service_export
         pod_labels = {k: p.labels for k, p in self.pods.items()}
         sliced: dict[str, list[Endpoint]] = {}
-        for doc in self._of("EndpointSlice"):
+        for doc in self.of_kind("EndpointSlice"):
             owner = text(dig(doc, "metadata", "labels", "kubernetes.io/service-name"))
             sliced.setdefault(f"{meta_of(doc).namespace}/{owner}", []).extend(
                 slice_endpoints(doc, pod_labels)
             )
-        listed = {meta_of(d).key: subset_endpoints(d, pod_labels) for d in self._of("Endpoints")}
+        listed = {meta_of(d).key: subset_endpoints(d, pod_labels) for d in self.of_kind("Endpoints")}
         said = bool(sliced or listed)
         services = []
-        for doc in self._of("Service"):
+        for doc in self.of_kind("Service"):
             meta = meta_of(doc)
             endpoints = sliced.get(meta.key) or listed.get(meta.key) or []
             service = compile_service(doc, meta, endpoints, domain, export)
             if not said and service.selector:
                 service = compile_service(doc, meta, self._from_pods(service), domain, export)
             services.append(service)
-        for doc in self._of("ServiceEntry"):
+        for doc in self.of_kind("ServiceEntry"):
             meta = meta_of(doc)
             wanted = labels(dig(doc, "spec", "workloadSelector", "labels"))
             services += compile_service_entry(doc, meta, self._selected(doc, wanted), domain, export)
@@ -186,7 +189,7 @@ class Mesh:
             for pod in self.pods.values()
             if pod.namespace == namespace and pod.ips and selector_matches(wanted, pod.labels)
         ]
-        for entry in self._of("WorkloadEntry"):
+        for entry in self.of_kind("WorkloadEntry"):
             own = labels(dig(entry, "spec", "labels"))
             if meta_of(entry).namespace == namespace and selector_matches(wanted, own):
                 mapped = {n: v for n, v in table(dig(entry, "spec", "ports")).items() if isinstance(v, int)}

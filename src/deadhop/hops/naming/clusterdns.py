@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from deadhop.hops.dns import Corefile, KubeService, World, parse_corefile
+from deadhop.hops.mesh.decode import meta_of, table
+from deadhop.hops.mesh.mesh import Document, Mesh
 from deadhop.hops.mesh.protocol import Family
 from deadhop.hops.service.registry import MeshService
-from deadhop.model.observed.kube import mapping
 
 FOLDER = "/etc/coredns"
 """Where every installer mounts the ConfigMap."""
@@ -29,29 +30,35 @@ class ClusterDNS(msgspec.Struct, frozen=True, kw_only=True):
     where: str
 
 
-def cluster_dns(documents: Sequence[Mapping[str, Any]], services: Sequence[MeshService]) -> ClusterDNS | None:
+def cluster_dns(mesh: Mesh) -> ClusterDNS | None:
     """None where the objects hold no Corefile or no Service of cluster DNS."""
-    maps = [d for d in documents if d.get("kind") == "ConfigMap" and _is_corefile(mapping(d, "data"))]
+    maps = [d for d in mesh.of_kind("ConfigMap") if _is_corefile(table(d.get("data")))]
     if not maps:
         return None
-    chosen = min(maps, key=lambda d: (_name(d) != "coredns", _namespace(d) != "kube-system", _name(d)))
-    service = next((s for s in services if _is_dns(s, _namespace(chosen))), None)
+    chosen = min(maps, key=_preference)
+    meta = meta_of(chosen)
+    service = next((s for s in mesh.services if _is_dns(s, meta.namespace)), None)
     port = service.port(53) if service else None
     if service is None or port is None or not service.vips:
         return None
-    data = mapping(chosen, "data")
+    data = table(chosen.get("data"))
     corefile = parse_corefile(str(data["Corefile"]))
     files = {f"{FOLDER}/{key}": str(text) for key, text in data.items() if key != "Corefile"}
-    hostnames = _hostnames(documents)
-    known = tuple(_kube_service(s, hostnames) for s in services if s.kubernetes)
+    hostnames = _hostnames(mesh)
+    known = tuple(_kube_service(s, hostnames) for s in mesh.services if s.kubernetes)
     return ClusterDNS(
         corefile=corefile,
         world=World(services=known, files=files),
         server=service.vips[0],
         backends=tuple((e.address, number) for e, number in service.ready_endpoints(port)),
         domain=_domain(corefile),
-        where=f"ConfigMap {_namespace(chosen)}/{_name(chosen)}",
+        where=str(meta),
     )
+
+
+def _preference(document: Document) -> tuple[bool, bool, str]:
+    meta = meta_of(document)
+    return meta.name != "coredns", meta.namespace != "kube-system", meta.name
 
 
 def _is_corefile(data: Mapping[str, Any]) -> bool:
@@ -76,12 +83,12 @@ def _domain(corefile: Corefile) -> str:
     return next((name for name in named if "." in name), "cluster.local")
 
 
-def _hostnames(documents: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+def _hostnames(mesh: Mesh) -> dict[str, str]:
     """``namespace/pod`` to the name that its endpoints have: ``spec.hostname`` where there is a ``subdomain`` too."""
     return {
-        f"{_namespace(d)}/{_name(d)}": str(spec["hostname"])
-        for d in documents
-        if d.get("kind") == "Pod" and (spec := mapping(d, "spec")).get("hostname") and spec.get("subdomain")
+        meta_of(d).key: str(spec["hostname"])
+        for d in mesh.of_kind("Pod")
+        if (spec := table(d.get("spec"))).get("hostname") and spec.get("subdomain")
     }
 
 
@@ -101,11 +108,3 @@ def _kube_service(service: MeshService, hostnames: Mapping[str, str]) -> KubeSer
         ),
         external_name=service.external_name,
     )
-
-
-def _name(document: Mapping[str, Any]) -> str:
-    return str(mapping(document, "metadata").get("name", ""))
-
-
-def _namespace(document: Mapping[str, Any]) -> str:
-    return str(mapping(document, "metadata").get("namespace") or "default")

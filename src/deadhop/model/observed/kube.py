@@ -177,6 +177,10 @@ class CiliumClusterwideNetworkPolicy(KubeObject, frozen=True, kw_only=True):
     __hash__ = KubeObject.__hash__
 
 
+POLICIES = (NetworkPolicy, CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy)
+"""The kinds that decide who may talk to whom below HTTP."""
+
+
 class ConfigMap(KubeObject, frozen=True, kw_only=True):
     """A ConfigMap."""
 
