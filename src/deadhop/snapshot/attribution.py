@@ -17,7 +17,7 @@ from deadhop.model.observed.policy import Flow, FlowEnd
 def attributed(flows: Iterable[Flow], pods: Iterable[Pod], nodes: Iterable[Node] = ()) -> list[Flow]:
     """The flows with the names and addresses that the pods tell, in their order."""
     pods = list(pods)
-    hosts = {a for node in nodes for a in node.internal_ips} | {p.ip for p in pods if p.ip and on_host(p)}
+    hosts = {*nodes_by_address(nodes)} | {p.ip for p in pods if p.ip and on_host(p)}
     by_ip: dict[str, set[str]] = {}
     by_name: dict[str, set[str]] = {}
     for pod in pods:
@@ -33,6 +33,11 @@ def attributed(flows: Iterable[Flow], pods: Iterable[Pod], nodes: Iterable[Node]
     if not by_ip and not hosts:
         return list(flows)
     return [_flow(flow, by_ip, by_name, hosts) for flow in flows]
+
+
+def nodes_by_address(nodes: Iterable[Node]) -> dict[str, Node]:
+    """The nodes by each of their internal addresses."""
+    return {address: node for node in nodes for address in node.internal_ips}
 
 
 def on_host(pod: Pod) -> bool:

@@ -34,6 +34,7 @@ from deadhop.model.observed.kube import KubeObject, Node, Pod, Service, Workload
 from deadhop.model.observed.node import Ping
 from deadhop.model.observed.shell import Attempt, Remark
 from deadhop.model.record import Record
+from deadhop.snapshot.attribution import nodes_by_address
 from deadhop.snapshot.search import in_cluster
 
 SLUG = "hostnetwork-pod-uses-node-resolver"
@@ -41,7 +42,7 @@ _LABEL = re.compile(r"host[_ -]?network\b(?!\W*(?:false|no))|--net(?:work)?=host
 
 
 def check(view: View) -> Iterator[Hypothesis]:
-    nodes = {address for node in view.of(Node) for address in node.internal_ips}
+    nodes = nodes_by_address(view.of(Node))
     specs = [
         (o, spec)
         for o in (*view.of(Pod), *view.of(Workload))

@@ -30,6 +30,7 @@ from deadhop.model.observed.kube import Node, mapping
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.record import Record
+from deadhop.snapshot.attribution import nodes_by_address
 from deadhop.snapshot.firewall import within
 from deadhop.snapshot.said import said
 
@@ -79,7 +80,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         for m in broken
         for a in re.findall(r"\d+\.\d+\.\d+\.\d+", m.field("peers") or m.field("address"))
     }
-    nodes = {address: node for node in view.of(Node) for address in node.internal_ips}
+    nodes = nodes_by_address(view.of(Node))
     inner = [m for m in picked if m.field("dev").startswith(INNER) or m.field("address") in SAME]
     inner_peers = [m for a, m in peers.items() if a in SAME]
     foreign = [m for m in picked if nodes and m.field("address") not in nodes]

@@ -35,6 +35,7 @@ from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.policy import CiliumOption
 from deadhop.model.observed.shell import Attempt
 from deadhop.model.record import Record
+from deadhop.snapshot.attribution import nodes_by_address
 from deadhop.snapshot.firewall import network, rules, within
 from deadhop.snapshot.masquerade import returned_networks
 from deadhop.snapshot.said import said
@@ -164,7 +165,7 @@ def _reached(view: View, source: str, excluded: str, exempt: list[tuple[str, str
 
 def _chain(view: View) -> Iterator[Hypothesis]:
     """A chain that returns for the networks it exempts and masquerades the rest: which pods does it not exempt?"""
-    nodes = {ip for n in view.of(Node) for ip in n.internal_ips}
+    nodes = set(nodes_by_address(view.of(Node)))
     known = {p.ip: p for p in view.of(Pod) if p.ip and p.ip not in nodes}
     for table in (t for t in view.of(IptablesTable) if t.name in ("nat", "")):
         for chain in {r.chain for r in table.rules}:

@@ -32,6 +32,7 @@ from deadhop.model.observed.node import RouteGet
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.shell import CommandRun
 from deadhop.model.record import Record
+from deadhop.snapshot.attribution import nodes_by_address
 from deadhop.snapshot.captures import one_sided
 from deadhop.snapshot.firewall import network, rules, within
 
@@ -91,7 +92,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     pods = [r.dst for r in view.of(Route) if _tunnelled(r, tunnels) and _wide(r.dst)]
     nodes = {a.local for a in view.of(Address) if a.ifname.startswith(NICS)}
-    nodes |= {ip for n in view.of(Node) for ip in n.internal_ips}
+    nodes |= nodes_by_address(view.of(Node)).keys()
     nodes |= {r.to.partition(":")[0] for r in rules(view.of(IptablesTable)) if r.target == "SNAT" and r.to}
     routed: list[Record] = [
         r

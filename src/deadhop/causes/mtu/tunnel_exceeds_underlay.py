@@ -31,6 +31,7 @@ from deadhop.model.observed.kube import Node
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.node import Ping, RouteGet
 from deadhop.model.observed.policy import CiliumOption
+from deadhop.snapshot.attribution import nodes_by_address
 from deadhop.snapshot.sizes import Sized, devices, limits, probes
 
 SLUG = "tunnel-mtu-exceeds-underlay"
@@ -88,7 +89,7 @@ def _over_path(view: View, tunnel: Sized, nics: list[Sized]) -> Iterator[Hypothe
         return
     if any(tunnel.mtu + row.over_v4 > n.mtu for n in nics if tunnel.rests_on(n)):
         return
-    nodes = {ip for n in view.of(Node) for ip in n.internal_ips}
+    nodes = set(nodes_by_address(view.of(Node)))
     for path in view.of(RouteGet):
         from_host = path.where.startswith("host ") and path.where == (tunnel.where or path.where)
         if not path.mtu or path.dev == tunnel.name or tunnel.mtu + row.over_v4 <= path.mtu:

@@ -38,6 +38,7 @@ from deadhop.model.observed.kube import (
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.policy import Flow
 from deadhop.model.record import Record
+from deadhop.snapshot.attribution import nodes_by_address
 from deadhop.snapshot.entities import denied_peers, is_node, is_pod
 from deadhop.snapshot.firewall import rules
 from deadhop.snapshot.masquerade import masquerades
@@ -94,7 +95,7 @@ def _ordinary(view: View, address: str) -> list[Pod]:
 
 def _from_capture(view: View, policies: list[KubeObject]) -> Iterator[Hypothesis]:
     """Connections in a capture at the pod whose source is a node's or a tunnel device's address."""
-    nodes = {address for node in view.of(Node) for address in node.internal_ips}
+    nodes = nodes_by_address(view.of(Node))
     ports = {
         str(port.get("port"))
         for p in policies

@@ -31,7 +31,7 @@ from deadhop.model.observed.kube import NetworkPolicy, Node, Pod
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.policy import CiliumOption, Flow
 from deadhop.model.record import Record
-from deadhop.snapshot.attribution import on_host
+from deadhop.snapshot.attribution import nodes_by_address, on_host
 from deadhop.snapshot.entities import is_node, is_pod
 from deadhop.snapshot.firewall import network, rules, within
 from deadhop.snapshot.masquerade import masquerades
@@ -91,7 +91,7 @@ def _hypothesis(view: View, denied: Flow, sent: list[Flow]) -> Hypothesis:
 
 def _from_denial(view: View) -> Iterator[Hypothesis]:
     """A denied connection from a node whose pods are masqueraded towards other pods too: the exclusion leaves them out."""
-    nodes = {address: node for node in view.of(Node) for address in node.internal_ips}
+    nodes = nodes_by_address(view.of(Node))
     gaps = [
         (r.src, r.record)
         for r in rules(view.of(IptablesTable), view.of(FirewallRule))
@@ -122,7 +122,7 @@ def _from_denial(view: View) -> Iterator[Hypothesis]:
 
 def _from_capture(view: View) -> Iterator[Hypothesis]:
     """A capture at the destination whose source is a node that masquerades what its ordinary pods send there."""
-    nodes = {address: node for node in view.of(Node) for address in node.internal_ips}
+    nodes = nodes_by_address(view.of(Node))
     pods = {p.ip: p for p in view.of(Pod) if p.ip and not on_host(p) and p.ip not in nodes}
     rows = rules(view.of(IptablesTable), view.of(FirewallRule))
     for packet in view.of(CapturedPacket):
@@ -163,7 +163,7 @@ def _from_capture(view: View) -> Iterator[Hypothesis]:
 
 def _tracked(view: View) -> Iterator[Hypothesis]:
     """A tracked connection between two pods whose source was translated to a node's address."""
-    nodes = {address for node in view.of(Node) for address in node.internal_ips}
+    nodes = nodes_by_address(view.of(Node))
     pods = {p.ip: p for p in view.of(Pod) if p.ip and not on_host(p) and p.ip not in nodes}
     by_label = [p for p in view.of(NetworkPolicy) if any(selecting(rule, "ingress") for _p, rule in all_rules([p], "ingress"))]  # fmt: skip
     for entry in view.of(ConntrackEntry):
