@@ -63,12 +63,13 @@ class UdpProxy:
         self.loop.every(1.0, self._sweep)
 
     def _queries(self, sock: socket.socket) -> None:
-        receive = sock.recvmsg
+        receive, proxy = sock.recvmsg, self.proxy
         for _ in range(BATCH):
             try:
-                data, ancillary, _flags, client = receive(QUERY_OCTETS, ANCILLARY)
+                data, ancillary, _flags, peer = receive(QUERY_OCTETS, ANCILLARY)
             except (BlockingIOError, InterruptedError):
                 return
+            client = peer[:2]
             place = ancillary[0][2] if ancillary else b""
             server = self._servers.get(place)
             if server is None:
@@ -79,13 +80,13 @@ class UdpProxy:
                 if len(self._servers) > SOCKETS:
                     self._servers.clear()
                 self._servers[place] = server
-            judged = self.proxy.judge(data, client[:2], place, server, "UDP")
+            judged = proxy.judge(data, client, place, server, "UDP")
             if isinstance(judged, Refusal):
-                self._reply(judged.reply, server, client[:2])
-            elif self.proxy.takes(judged.endpoint.id):
-                self._forward(judged, data, client[:2])
+                self._reply(judged.reply, server, client)
+            elif proxy.takes(judged.endpoint.id):
+                self._forward(judged, data, client)
             else:
-                self._wait(judged, data, client[:2], server)
+                self._wait(judged, data, client, server)
 
     def _wait(self, judged: Allowed, data: bytes, client: Address, server: Address) -> None:
         self.proxy.begin(
@@ -147,7 +148,7 @@ class UdpProxy:
             up.sock.close()
 
     def _answers(self, up: _Upstream) -> None:
-        receive = up.sock.recv
+        receive, answered, proxy = up.sock.recv, up.pending.answered, self.proxy
         for _ in range(BATCH):
             try:
                 data = receive(ANSWER_OCTETS)
@@ -156,14 +157,14 @@ class UdpProxy:
             except OSError:  # ICMP: nobody listens at the server's port, or it cannot be reached
                 self._unreachable(up)
                 break
-            asked = up.pending.answered(data)
+            asked = answered(data)
             if asked is None:
                 continue
             allowed, client, ident, _ = asked
-            if self.proxy.repeated(allowed, client, "UDP", data):
+            if proxy.repeated(allowed, client, "UDP", data):
                 self._reply(ident + data[2:], allowed.server, client)
             else:
-                self.proxy.answer(allowed, client, "UDP", data, self._releaser(allowed, client, ident))
+                proxy.answer(allowed, client, "UDP", data, self._releaser(allowed, client, ident))
         if up.retired and not up.pending:
             self._close(up)
 

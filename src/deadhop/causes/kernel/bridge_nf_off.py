@@ -32,6 +32,7 @@ from deadhop.model.observed.message import Message
 from deadhop.model.observed.node import SysctlSetting
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.shell import Attempt
+from deadhop.snapshot.readings import standing
 from deadhop.snapshot.said import said
 
 SLUG = "bridge-nf-call-iptables-disabled"
@@ -41,7 +42,7 @@ KEYS = ("net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tabl
 
 def check(view: View) -> Iterator[Hypothesis]:
     values = [s for s in view.of(Sysctl) if s.key in KEYS]
-    off = [s for s in values if s.value == "0"]
+    off = [s for s in standing(values) if s.value == "0"]
     missing = [
         *said(view.of(Message), "bridge-nf-missing"),
         *(

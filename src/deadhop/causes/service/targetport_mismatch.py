@@ -47,7 +47,12 @@ def check(view: View) -> Iterator[Hypothesis]:
         *(_ports(w, mapping(w.spec, "template", "spec")) for w in view.of(Workload)),
     ]
     declared = [d for d in declared if d[1] or d[2]]
-    listening = said(view.of(Message), "listening")
+    callers = {(d.source.file, d.where) for d in view.of(DialFailure) if d.error == "refused" and not d.program}
+    listening = [
+        m
+        for m in said(view.of(Message), "listening")
+        if (m.source.file, m.where) not in callers  # the log of a process that was refused is a client's
+    ]
     refused: list[Record] = [d for d in view.of(DialFailure) if d.error == "refused"]
     refused += [
         r
