@@ -27,7 +27,8 @@ _START = re.compile(
 )
 _QUERY = re.compile(r"^DNS Query (?P<name>\S+) (?P<types>\S+)$")
 _ANSWER = re.compile(
-    r"^DNS Answer (?P<told>.*?)\s*(?:TTL: (?P<ttl>\d+) )?\((?P<source>\w+) (?P<name>\S+) (?P<types>\S+)\)$"
+    r"^DNS Answer (?P<told>.*?)\s*(?:TTL: (?P<ttl>\d+) )?\((?P<source>\w+) (?P<name>\S+) (?P<types>\S+)\)"
+    r"(?P<more>(?: CNAMEs: \"[^\"]*\")?)$"
 )
 _RCODE = re.compile(r"RCode: (?P<text>[A-Z][\w -]*)")
 _QUOTED = re.compile(r"(?P<cname>CNAMEs: )?\"(?P<list>[^\"]*)\"")
@@ -61,7 +62,7 @@ def _dns(summary: str) -> DnsFlow | None:
     match = _ANSWER.match(summary)
     if not match:
         return None
-    told = match["told"]
+    told = match["told"] + match["more"]
     rcode = _RCODE.search(told)
     ips: tuple[str, ...] = ()
     cnames: tuple[str, ...] = ()
