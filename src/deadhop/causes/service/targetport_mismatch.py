@@ -47,7 +47,9 @@ def check(view: View) -> Iterator[Hypothesis]:
         *(_ports(w, mapping(w.spec, "template", "spec")) for w in view.of(Workload)),
     ]
     declared = [d for d in declared if d[1] or d[2]]
-    callers = {(d.source.file, d.where) for d in view.of(DialFailure) if d.error == "refused" and not d.program}
+    callers = {
+        (d.source.file, d.where) for d in view.of(DialFailure) if d.error == "refused" and not d.program
+    }
     listening = [
         m
         for m in said(view.of(Message), "listening")
