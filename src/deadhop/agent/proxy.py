@@ -312,7 +312,7 @@ class Proxy:
                     ips=() if bad else tuple(map(address_text, found.addresses)),
                     cnames=tuple(found.cnames),
                     rcode=found.rcode,
-                    answer_types=answer_types(data),
+                    answer_types=answer_types(data, found.query),
                 )
         except WireError:
             details = None

@@ -15,6 +15,10 @@ from deadhop.fqdn.admission import Identities
 Reaches = tuple[tuple[Range, ...], tuple[Range, ...]]
 
 
+REMEMBERED = 1024
+"""Servers whose identity is remembered; a pod may ask any address."""
+
+
 class ServerIdentities:
     """The address space cut at the boundaries of all DNS rules. ``reaches`` are (IPv4, IPv6) ranges of each rule."""
 
@@ -23,6 +27,7 @@ class ServerIdentities:
         self._starts: dict[int, list[int]] = {}
         self._numbers: dict[int, list[int]] = {}
         self._members: dict[Reaches, set[int]] = {rule: set() for rule in rules}
+        self._of: dict[str, int] = {}
         signatures: dict[tuple[bool, ...], int] = {}
         for version, family in ((4, 0), (6, 1)):
             points = {0}
@@ -41,8 +46,14 @@ class ServerIdentities:
 
     def of(self, address: str) -> int:
         """The identity of a server. Raises ``ValueError`` where that is no address."""
-        version, number = number_of(address)
-        return self._numbers[version][bisect_right(self._starts[version], number) - 1]
+        known = self._of.get(address)
+        if known is None:
+            version, number = number_of(address)
+            known = self._numbers[version][bisect_right(self._starts[version], number) - 1]
+            if len(self._of) >= REMEMBERED:
+                self._of.clear()
+            self._of[address] = known
+        return known
 
     def selector(self, v4: tuple[Range, ...], v6: tuple[Range, ...]) -> Identities:
         """The identities that a rule's reach covers."""

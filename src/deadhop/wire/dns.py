@@ -220,9 +220,12 @@ def read_answer(data: bytes) -> Answer:
     return Answer(query, rcode, truncated, addresses, cnames, ttl, answers, in_order, edns, at)
 
 
-def answer_types(data: bytes) -> tuple[int, ...]:
-    """The types of the records of the answer section, in order. Raises :class:`WireError`."""
-    at = read_question(data).end
+def answer_types(data: bytes, query: Query | None = None) -> tuple[int, ...]:
+    """The types of the records of the answer section, in order; ``query`` is its question where that was read.
+
+    Raises :class:`WireError`.
+    """
+    at = (query or read_question(data)).end
     types: list[int] = []
     for _ in range(_HEADER.unpack_from(data)[3]):
         owner_at = at
