@@ -72,6 +72,25 @@ def test_what_is_learned_survives(tmp_path: Path) -> None:
     assert held["198.18.0.49"] == pytest.approx(1049 + 30 + 180 - 1010)
 
 
+def test_another_policy_takes_what_its_selectors_match() -> None:
+    made = core()
+
+    def adopt(*names: str) -> dict[str, dict[str, float]]:
+        policies, _ = parse_policy(allow_names(*names), "p.yaml", LATEST)
+        made.adopt([WEB], policies, made.prepare([WEB], policies))
+        return made.arrange(1010.0)
+
+    made.learn(1, answer("a.k8s.intra.", "198.18.0.1"), 1000.0)
+    made.learn(1, answer("b.example.org.", "198.18.0.2"), 1000.0)
+    assert set(adopt("*.k8s.intra")["p0_f0_4"]) == {"198.18.0.1"}
+    made.learn(1, answer("c.k8s.intra.", "198.18.0.3"), 1005.0)
+    assert set(adopt("*.k8s.intra")["p0_f0_4"]) == {"198.18.0.1", "198.18.0.3"}
+    assert set(adopt("*.example.org", "c.k8s.intra")["p0_f0_4"]) == {"198.18.0.2", "198.18.0.3"}
+    made.sets.forget()
+    assert adopt("other.test") == {}
+    assert adopt("*.example.org")["p0_f0_4"] == {"198.18.0.2": pytest.approx(1000 + 30 + 180 - 1010)}
+
+
 def test_what_is_gone_does_not_come_back(tmp_path: Path) -> None:
     """An address whose connections are over before a kill is not allowed again after it."""
     made, journal = core(), Journal(tmp_path)

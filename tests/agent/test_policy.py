@@ -282,7 +282,7 @@ def test_dns_rules_and_identities_of_servers() -> None:
     assert dns.peer.selects(servers.of("10.0.0.2"))
     assert not dns.peer.selects(servers.of("10.0.0.9"))
     assert not dns.peer.selects(servers.of("8.8.8.8"))
-    assert web.fqdn_ports == ((None, frozenset({FQDNSelector("api.example.com")})),)
+    assert web.fqdn_ports == ((None, frozenset({"fqdn:api.example.com"})),)
 
 
 @pytest.mark.parametrize(

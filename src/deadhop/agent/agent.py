@@ -213,6 +213,7 @@ class Agent:
         """nftables refused a change: the table and our idea of it may differ, so it is made anew."""
         self.stats.count["set_errors"] += 1
         log(f"nftables refused a change, the table is replaced: {error}", "error")
+        self.core.sets.forget()
         self.replace_table()
 
     def replace_table(self) -> None:

@@ -61,14 +61,14 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 class Compiled(msgspec.Struct, frozen=True, kw_only=True):
     """The egress of one endpoint: what is static, what is redirected, and the policy of the FQDN core.
 
-    ``fqdn_ports`` maps the ports of ``toFQDNs`` rules to the selectors behind them: one set of learned addresses each.
+    ``fqdn_ports`` maps the ports of ``toFQDNs`` rules to the labels of their selectors: one set of learned addresses each.
     """
 
     enforced: bool
     allows: tuple[Reach, ...] = ()
     denies: tuple[Reach, ...] = ()
     redirects: tuple[Reach, ...] = ()
-    fqdn_ports: tuple[tuple[Ports, frozenset[FQDNSelector]], ...] = ()
+    fqdn_ports: tuple[tuple[Ports, frozenset[str]], ...] = ()
     policy: EgressPolicy
 
 
@@ -133,15 +133,15 @@ def finish(rules: Rules, servers: ServerIdentities) -> Compiled:
         DNSAllow(ports=rule.specs, rules=rule.rules, peer=servers.selector(rule.reach.v4, rule.reach.v6))
         for rule in rules.dns
     )
-    by_ports: dict[Ports, set[FQDNSelector]] = {}
+    by_ports: dict[Ports, set[str]] = {}
     for allow in rules.fqdns:
-        by_ports.setdefault(ports_of(allow.ports), set()).update(allow.selectors)
+        by_ports.setdefault(ports_of(allow.ports), set()).update(s.label for s in allow.selectors)
     return Compiled(
         enforced=rules.enforced,
         allows=rules.allows,
         denies=rules.denies,
         redirects=tuple(rule.reach for rule in rules.dns if rule.rules is not None),
-        fqdn_ports=tuple((ports, frozenset(selectors)) for ports, selectors in by_ports.items()),
+        fqdn_ports=tuple((ports, frozenset(labels)) for ports, labels in by_ports.items()),
         policy=EgressPolicy(enforced=True, dns=dns, fqdns=rules.fqdns),
     )
 

@@ -205,6 +205,7 @@ class Core:
         for id, deletes in zombies.items():
             complaints += self.node.endpoint(id).zombies.load({"deletes": deletes})
         restore(self.node.names, list(self.node.endpoints.values()), now, pre_cache)
+        self.sets.forget()
         return complaints
 
     def _take(self, line: Line, zombies: dict[int, dict[str, dict[str, Any]]]) -> None:

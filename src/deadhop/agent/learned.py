@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Literal, NamedTuple
 
 from deadhop.agent.elements import Command, Elements
-from deadhop.agent.ruleset import Layout
+from deadhop.agent.ruleset import Layout, LearnedSet
 from deadhop.fqdn.gc import DNS_GC_INTERVAL
 from deadhop.fqdn.identity import NameManager
 
@@ -40,6 +40,7 @@ class LearnedSets:
         self._names = names
         self._lease = gc_interval + SLACK
         self._foreign = frozenset(foreign)
+        self._sets: tuple[tuple[LearnedSet, ...], ...] | None = None
         self._sets_of_label: dict[str, tuple[str, ...]] = {}
         self._held: dict[str, dict[str, float]] = {}
         self._ips_of: dict[str, set[str]] = {}
@@ -69,27 +70,36 @@ class LearnedSets:
         """
         self._batch += 1
         self._replacing = self._batch
-        self._foreign = frozenset(foreign)
+        self._adding.clear()
+        self._renewing.clear()
+        self._flying.clear()
+        foreign = frozenset(foreign)
+        if plan.sets != self._sets or foreign != self._foreign:
+            self._sets, self._foreign = plan.sets, foreign
+            self._fill()
+        return {
+            place: {ip: deadline - now for ip, deadline in ips.items()} for place, ips in self._held.items()
+        }
+
+    def forget(self) -> None:
+        """What the sets should hold is to be worked out anew by the next :meth:`arrange`."""
+        self._sets = None
+
+    def _fill(self) -> None:
+        """Work out what every set should hold from what names have taught."""
         by_label: dict[str, list[str]] = {}
-        for group in plan.sets:
+        for group in self._sets or ():
             for learned in group:
                 for label in learned.labels:
                     by_label.setdefault(label, []).append(learned.name)
         self._sets_of_label = {label: tuple(names) for label, names in by_label.items()}
-        self._adding.clear()
-        self._renewing.clear()
-        self._flying.clear()
         self._held = {}
         self._ips_of = {}
-        for name, pairs in self._names.cache.forward.items():
-            if self._names.index.match(name):
-                self._ips_of[name] = set(pairs)
-                for ip in pairs:
-                    for place, deadline in self._wanted(ip).items():
-                        self._held.setdefault(place, {})[ip] = deadline
-        return {
-            place: {ip: deadline - now for ip, deadline in ips.items()} for place, ips in self._held.items()
-        }
+        for ip, by_name in self._names.labelled().items():
+            for name in by_name:
+                self._ips_of.setdefault(name, set()).add(ip)
+            for place, deadline in self._wanted(ip).items():
+                self._held.setdefault(place, {})[ip] = deadline
 
     def _wanted(self, ip: str, only: str = "") -> dict[str, float]:
         """The sets that an address belongs to and when its lease ends there, by all its names or ``only`` one."""

@@ -17,7 +17,6 @@ import msgspec
 from deadhop.agent.compile import Compiled, Ports, Reach
 from deadhop.agent.endpoints import Endpoint
 from deadhop.agent.ranges import text_of
-from deadhop.fqdn.selectors import FQDNSelector
 
 TABLE = "deadhop_fqdn"
 MARK, MASK = 0x200, 0xF00
@@ -70,8 +69,8 @@ def layout(endpoints: Sequence[Endpoint], compiled: Mapping[str, Compiled]) -> L
         of_endpoint[endpoint.name] = place
     sets = tuple(
         tuple(
-            LearnedSet(f"p{number}_f{place}", ports, _labels(selectors))
-            for place, (ports, selectors) in enumerate(policy.fqdn_ports)
+            LearnedSet(f"p{number}_f{place}", ports, labels)
+            for place, (ports, labels) in enumerate(policy.fqdn_ports)
         )
         for number, policy in enumerate(policies)
     )
@@ -81,10 +80,6 @@ def layout(endpoints: Sequence[Endpoint], compiled: Mapping[str, Compiled]) -> L
         of_endpoint=of_endpoint,
         sets=sets,
     )
-
-
-def _labels(selectors: Iterable[FQDNSelector]) -> frozenset[str]:
-    return frozenset(selector.label for selector in selectors)
 
 
 def replace(

@@ -175,6 +175,10 @@ class NameManager:
         """The names that have labelled an address, each with its labels."""
         return self._metadata.get(ip, {})
 
+    def labelled(self) -> Mapping[str, Mapping[str, frozenset[str]]]:
+        """Every address that names have labelled, with those names and the labels of each."""
+        return self._metadata
+
     def ipcache(self) -> dict[str, frozenset[str]]:
         """Prefix to labels, for every address that names have labelled."""
         return {prefix_of(ip): labels for ip in self._metadata if (labels := self.labels_of(ip)) is not None}

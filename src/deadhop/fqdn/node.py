@@ -106,6 +106,8 @@ class Node:
         for (port, protocol), rules in merged.items():
             self.proxy.update_allowed(id, port, protocol, rules)
         self._policies[id] = policy
+        if old.selectors == policy.selectors:
+            return
         before, after = dict.fromkeys(old.selectors), dict.fromkeys(policy.selectors)
         for selector in after:
             if selector not in before:

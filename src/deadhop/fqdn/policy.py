@@ -6,6 +6,7 @@ into default deny, DNS included, unless ``enableDefaultDeny.egress`` is false (1
 
 from __future__ import annotations
 
+from functools import cached_property
 from ipaddress import ip_address, ip_network
 
 import msgspec
@@ -72,7 +73,7 @@ def _inside(ip: str, cidr: str) -> bool:
     return address.version == network.version and address in network
 
 
-class EgressPolicy(msgspec.Struct, frozen=True, kw_only=True):
+class EgressPolicy(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """All egress rules of one endpoint. Not ``enforced`` means that no policy selects it: everything passes."""
 
     enforced: bool = True
@@ -80,7 +81,7 @@ class EgressPolicy(msgspec.Struct, frozen=True, kw_only=True):
     fqdns: tuple[FQDNAllow, ...] = ()
     cidrs: tuple[CIDRAllow, ...] = ()
 
-    @property
+    @cached_property
     def selectors(self) -> tuple[FQDNSelector, ...]:
         """Every selector once, in the order of the policy."""
         return tuple(dict.fromkeys(selector for allow in self.fqdns for selector in allow.selectors))
