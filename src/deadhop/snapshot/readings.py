@@ -1,4 +1,4 @@
-"""The same setting read several times in one transcript: the last reading is what is so, those before are history."""
+"""The same setting read several times on one host: the last reading is what is so, those before are history."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from deadhop.model.net import Sysctl
 
 
 def standing(values: Iterable[Sysctl]) -> list[Sysctl]:
-    """The last reading of each key in each file and place. Readings of different files stand side by side."""
-    last: dict[tuple[str, str, str], Sysctl] = {}
+    """The last reading of each key in each file and place.
+
+    Readings of different files stand side by side, and so do those whose place is not named: it may be another host.
+    """
+    last: dict[object, Sysctl] = {}
     for value in values:
-        key = value.source.file, value.where, value.key
+        key = (value.source.file, value.where, value.key) if value.where else value.source
         if key not in last or last[key].source < value.source:
             last[key] = value
     return list(last.values())

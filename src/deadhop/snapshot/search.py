@@ -83,8 +83,8 @@ def base_of(name: str, suffixes: Iterable[str], names: Iterable[str]) -> str:
     for suffix in sorted((s.strip(".").lower() for s in suffixes), key=len, reverse=True):
         if suffix and name.endswith("." + suffix):
             head = name[: -len(suffix) - 1]
-            if "." in head or in_cluster(suffix):
-                return head
+            # A bare label in front of a listed domain is a host of that domain, whatever else its tail fits.
+            return head if "." in head or in_cluster(suffix) else name
     match = _MIDDLE.match(name)
     return match["base"] if match and not _CCTLD.match(match["suffix"]) else name
 

@@ -79,6 +79,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         and not view.of(CorefileText)
         and not view.of(ResolvConf)
         and in_cluster(apart[0].qname)
+        and not any(_node_local(k.server) for k in apart)
     ):
         lists.append((apart[0], tuple(dict.fromkeys(k.server for k in lookups if k.qname == apart[0].qname))))
     failing = _failing(view)
@@ -113,6 +114,11 @@ def check(view: View) -> Iterator[Hypothesis]:
             fixes=(Fix(title="Cluster DNS alone", artifact=f"spec:\n  dnsPolicy: ClusterFirst\n# and in the Corefile, for what {servers[-1]} was there for:\n# corp.example:53 {{\n#     forward . {servers[-1]}\n# }}\n", changed=("every lookup of the pod goes to cluster DNS",)),),
             prior=-1.2,
         )  # fmt: skip
+
+
+def _node_local(server: str) -> bool:
+    """Whether a server is the cluster's cache on each node: it knows the same names, and may hold an older answer."""
+    return server.startswith("169.254.")
 
 
 def _failing(view: View) -> list[Record]:

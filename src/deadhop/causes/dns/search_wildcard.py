@@ -118,6 +118,8 @@ def _completed(lookup: DnsLookup, resolv: list[ResolvConf]) -> bool:
     for answer in lookup.answers:
         if answer.type not in ("A", "AAAA") or in_cluster(answer.name) or not answer.name:
             continue
+        if "." not in lookup.qname and answer.name.startswith(f"{lookup.qname}.") and lookup.qname:
+            continue  # a bare name is completed with what the list is for
         base = base_of(answer.name, suffixes, [lookup.qname] if lookup.qname and "." in lookup.qname else [])
         if base != answer.name and "." in base and not any(a.type == "CNAME" for a in lookup.answers):
             return True
