@@ -206,15 +206,22 @@ def test_any_text_is_a_zone_or_a_zone_error(lines: list[str], noise: str) -> Non
         zone.answer(dns.message.make_query(name, "A")).to_wire(max_size=65535)
 
 
+ZONE_FILE = ZoneFile(ZONE)
+
+
 @given(st.binary(max_size=80), st.integers(0, 80), st.integers(0, 255))
 @settings(max_examples=300, deadline=None)
 def test_any_octets_are_answered_or_passed_over(data: bytes, place: int, octet: int) -> None:
     query = bytearray(dns.message.make_query("api.corp.test", "A", use_edns=0).to_wire())
     query[place % len(query)] = octet
-    server = Server(ZoneFile(ZONE), Faults(pad=700, truncate_at=512))
-    for transport in ("udp", "tcp"):
-        for message in (data, bytes(query), bytes(query)[:place]):
-            asyncio.run(server.handle(message, ("127.0.0.1", 1), transport))
+    server = Server(ZONE_FILE, Faults(pad=700, truncate_at=512))
+
+    async def ask() -> None:
+        for transport in ("udp", "tcp"):
+            for message in (data, bytes(query), bytes(query)[:place]):
+                await server.handle(message, ("127.0.0.1", 1), transport)
+
+    asyncio.run(ask())
 
 
 def test_addresses() -> None:
