@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,9 @@ DRESSES: dict[str, Dress] = {
     "kubectl logs --prefix": each("[pod/app-5d78c9869d-4kzqf/app] "),
     "docker compose logs": each("app-1  | "),
 }
+DRESSES["the source of a page"] = html.escape
+DRESSES["typeset"] = lambda row: row.replace("  ", "\u00a0 ")
+DRESSES["a terminal's tabs"] = lambda row: row.expandtabs(8)
 FOLDER = Path(__file__).parent.parent / "scenarios"
 DRESSES["Docker's json-file"] = lambda row: json.dumps({"log": row + "\n", "stream": "stdout", "time": "2024-03-01T10:00:00Z"}) if row.strip() else row  # fmt: skip
 DRESSES["journalctl -o json"] = lambda row: json.dumps({"__REALTIME_TIMESTAMP": "1", "_HOSTNAME": "n", "MESSAGE": row}) if row.strip() else row  # fmt: skip

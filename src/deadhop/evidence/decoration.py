@@ -1,4 +1,5 @@
-"""What the way into a ticket puts around each line: colours, quote marks, log collectors' prefixes and JSON, indentation.
+"""What the way into a ticket puts around each line: colours, quote marks, log collectors' prefixes and JSON, indentation,
+HTML's entities, typesetters' spaces.
 
 A prefix is taken off where a run of lines has it, so that a single line that begins like one is left alone. Lines stay
 lines: numbers in sources hold, and a report quotes them as they stand in the evidence.
@@ -6,6 +7,7 @@ lines: numbers in sources hold, and a report quotes them as they stand in the ev
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -17,6 +19,13 @@ _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][AB0]|\x1b\][^\x07\x1b]*(?
 _SENT = re.compile(r"^\s*>\s*[A-Z]{3,8} \S+ HTTP/\d")
 
 
+#: What HTML writes for characters of its own, in text that was taken from a page's source.
+_ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|#0?39|#x27|#34|#x2[Ff]|#47);")
+#: Spaces of typesetters, and marks without width, which chats and word processors put into what they are given.
+_SPACES = dict.fromkeys((0xA0, 0x2007, 0x2009, 0x202F, 0x3000), " ") | dict.fromkeys(
+    (0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF)
+)
+_ODD_SPACE = re.compile(f"[{''.join(map(chr, _SPACES))}]")
 _NUMBERED = re.compile(r"\bgrep\b[^\n|]*\s-[A-Za-z]*n|\bcat -n\b")
 
 
@@ -84,6 +93,12 @@ def undecorated(rows: list[str]) -> list[str]:
     text = "\n".join(rows)
     if "\x1b" in text:
         rows = [_COLOUR.sub("", row) for row in rows]
+        text = "\n".join(rows)
+    if _ENTITY.search(text):
+        rows = [_ENTITY.sub(lambda entity: html.unescape(entity[0]), row) for row in rows]
+        text = "\n".join(rows)
+    if not text.isascii() and _ODD_SPACE.search(text):
+        rows = [row.translate(_SPACES) for row in rows]
         text = "\n".join(rows)
     if '"log"' in text or '"MESSAGE"' in text:
         rows = [_unwrapped(row) for row in rows]

@@ -38,6 +38,19 @@ def is_ip(text: str) -> bool:
     return True
 
 
+def tabbed(text: str) -> list[str]:
+    """The cells between tabs. Where a terminal made spaces of the tabs, a gap that ends at a tab stop (every eighth
+    column) stands for as many as it crosses."""
+    if "\t" in text:
+        return text.split("\t")
+    cells, at = [], 0
+    for gap in re.finditer(r" +", text):
+        if gap.end() % 8 == 0:
+            cells += [text[at : gap.start()], *[""] * (gap.end() // 8 - gap.start() // 8 - 1)]
+            at = gap.end()
+    return [*cells, text[at:]]
+
+
 def integer(text: str | None, default: int | None = None) -> int | None:
     """The integer in ``text`` (decimal or 0x…), or ``default``."""
     try:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from deadhop.evidence import lenient_json
+from deadhop.evidence.fields import tabbed
 
 #: Keys and indices; None stands for an element of a list, ANYWHERE for any depth.
 Path = tuple[str | int | None, ...]
@@ -113,7 +114,7 @@ def _row(shape: Row, value: Any) -> list[Found] | None:
     if shape.separator is not None:
         if not isinstance(value, str):
             return None
-        value = _split(value, shape.separator)
+        value = _split(value, shape.separator, len(shape.cells))
         if len(value) == len(shape.cells) + 1 and not value[-1].strip():
             value = value[:-1]
         elif shape.separator == "\t" and 1 < len(value) < len(shape.cells) and value[0].strip():
@@ -125,11 +126,12 @@ def _row(shape: Row, value: Any) -> list[Found] | None:
     return _together(list(zip(shape.cells, value, strict=True)))
 
 
-def _split(text: str, separator: str) -> list[str]:
+def _split(text: str, separator: str, wanted: int) -> list[str]:
     if separator == ",":
         return [c.strip('"') for c in text.split(",")]
     if separator == "\t" and "\t" not in text:  # a terminal, or column(1), made spaces of the tabs
-        return re.split(r" {2,}", text.strip())
+        cells = tabbed(text.rstrip())
+        return cells if len(cells) == wanted else re.split(r" {2,}", text.strip())
     return text.split(separator) if separator.strip() or separator == "\t" else text.split()
 
 

@@ -6,6 +6,7 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import msgspec
 
@@ -13,6 +14,7 @@ from deadhop.evidence import limits, namespace
 from deadhop.evidence.decoration import undecorated
 from deadhop.evidence.documents import Document, NoEvidence, documents
 from deadhop.evidence.format import Context, Lines, Locate
+from deadhop.evidence.reflow import better
 from deadhop.evidence.registry import registry
 from deadhop.evidence.scan import read_value, scan
 from deadhop.model.record import Problem, Record, Source
@@ -176,8 +178,16 @@ def _text(document: Document, first: bytes, evidence: Evidence) -> Iterator[Reco
                     yield Problem(source=Source(document.name, line_number + i), kind="limit", text=note)
             if line_number == 1 and len(piece) <= limits.QUOTABLE:
                 evidence.text[document.name] = rows
-            yield from scan(Lines(document.name, undecorated(rows), line_number), context)
+            bare = undecorated(rows)
+            if line_number == 1 and not rest:
+                yield from better(bare, partial(_scanned, document.name))
+            else:
+                yield from scan(Lines(document.name, bare, line_number), context)
             line_number += len(rows)
+
+
+def _scanned(name: str, rows: list[str]) -> Iterator[Record]:
+    return scan(Lines(name, rows), Context(name))
 
 
 def _one_value(head: bytes) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from deadhop.evidence.fields import tabbed
 from deadhop.evidence.format import Context, LineFormat, Lines, Locate, ValueFormat
 from deadhop.evidence.formats.kube_objects import options
 from deadhop.model.observed.policy import CiliumOption
@@ -59,7 +60,7 @@ def _read_gcloud(lines: Lines, i: int, context: Context) -> tuple[int, list[Reco
     asked = _GCLOUD.search(context.command.line) if context.command else None
     if asked is None:
         return i, []
-    names, values = asked["fields"].replace(" ", "").split(","), lines.text[i].strip().split("\t")
+    names, values = asked["fields"].replace(" ", "").split(","), tabbed(lines.text[i].rstrip())
     if len(names) != len(values):
         return i, []
     return i + 1, [

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from deadhop.evidence.asked import option
-from deadhop.evidence.fields import fqdn, integer, is_ip, rfc3339
+from deadhop.evidence.fields import fqdn, integer, is_ip, rfc3339, tabbed
 from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.packets import CapturedPacket, DnsSummary, Icmp
@@ -32,7 +32,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     records: list[Record] = []
     start = i
     while i < len(lines.text) and lines.text[i].strip():
-        cells = lines.text[i].split(separator)
+        cells = tabbed(lines.text[i]) if separator == "\t" else lines.text[i].split(separator)
         if len(cells) == 1 and separator == "\t":
             cells = lines.text[i].split()
         if not names or not 1 < len(cells) <= len(names):
