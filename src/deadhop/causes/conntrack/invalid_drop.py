@@ -32,6 +32,7 @@ from deadhop.model.observed.node import Ping
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.shell import Attempt, CommandRun
 from deadhop.model.record import Record
+from deadhop.snapshot.captures import answered_echoes, other_gateway, unheard_acks
 
 SLUG = "conntrack-invalid-drop-asymmetric-routing"
 TCP_TOOLS = ("curl", "wget", "nc", "ncat", "telnet")
@@ -51,13 +52,16 @@ def check(view: View) -> Iterator[Hypothesis]:
     pings: list[Record] = [
         *(p for p in view.of(Ping) if p.ok),
         *(a for a in view.of(Attempt) if a.ok and a.program.startswith("ping")),
+        *answered_echoes(view.of(CapturedPacket)),
     ]
     tcp: list[Record] = [
         *(a for a in view.of(Attempt) if not a.ok and a.program in TCP_TOOLS),
         *(e for e in view.of(HttpExchange) if e.error in ("timeout", "reset")),
         *(d for d in view.of(DialFailure) if d.proto == "tcp" and d.error in ("timeout", "reset")),
+        *unheard_acks(view.of(CapturedPacket)),
     ]
     half = _one_way(view.of(CapturedPacket))
+    half += other_gateway(view.of(CapturedPacket))[:4] if tcp else []
     routes = [c for c in view.of(CommandRun) if _static_route(c)]
     martians = view.of(MartianSource)
     shape = [*pings, *tcp] if pings and tcp else []

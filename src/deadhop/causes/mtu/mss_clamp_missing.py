@@ -27,7 +27,7 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.net import Link
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.packets import CapturedPacket
-from deadhop.snapshot.captures import never_established, pair
+from deadhop.snapshot.captures import never_established, pair, unheard_acks
 from deadhop.snapshot.sizes import devices
 
 SLUG = "mss-clamp-missing-on-tunnel-path"
@@ -53,7 +53,12 @@ def check(view: View) -> Iterator[Hypothesis]:
     beyond = [p for p in large if p.ttl is not None and p.ttl not in (64, 128, 255)]
     rules = [m for m in view.of(Message) if m.kind == "mss-clamp"]
     tunnels = [d.record for d in narrow]
-    stuck = [p for p in never_established(view.of(CapturedPacket)) if pair(p) in {pair(q) for q in large}]
+    packets = view.of(CapturedPacket)
+    stuck = [
+        p
+        for p in (*never_established(packets), *unheard_acks(packets))
+        if pair(p) in {pair(q) for q in large}
+    ]
     if not large:
         return
     yield Hypothesis(
