@@ -84,6 +84,7 @@ def check(view: View) -> Iterator[Hypothesis]:
                 fixes=(Fix(title="Set targetPort to the port of the process", artifact=f"kubectl edit service {ends.service}   # spec.ports[].targetPort\n"),),
                 prior=-1.2,
             )  # fmt: skip
+    yield from _dialled(view, opened, [*listening, *answering])
     for service, records in together(view.of(Service)):
         if service.headless:
             continue
@@ -121,6 +122,31 @@ def check(view: View) -> Iterator[Hypothesis]:
                 ),
                 explains=("the endpoints show the pod's address with a port where nothing listens",),
                 fixes=(Fix(title="Set targetPort to the port of the process", artifact=f"kubectl -n {service.namespace or 'NAMESPACE'} patch service {service.name or 'NAME'} --type json -p '[{{\"op\":\"replace\",\"path\":\"/spec/ports/0/targetPort\",\"value\":REAL-PORT}}]'\n"),),
+                prior=-1.2,
+            )  # fmt: skip
+
+
+def _dialled(view: View, opened: set[str], evidence: list[Record]) -> Iterator[Hypothesis]:
+    """What an ingress proxy dials are a Service's endpoints: pods at the target port, which is the Service's own unless it
+    says another (API reference, ServicePort)."""
+    services = [s for s in view.of(Service) if not s.headless]
+    outer = {s.cluster_ip for s in services} | {a for s in services for a in s.external}
+    dials = [d for d in view.of(DialFailure) if d.error == "refused" and d.program and d.ip and d.ip not in outer]
+    inner = {m.field("port") for m in evidence if isinstance(m, Message)}  # also on the loopback device
+    for service in services:
+        for port in service.ports:
+            same = [d for d in dials if d.port == port.port]
+            if port.target is not None or not same or not opened or str(port.port) in opened | inner:
+                continue
+            yield Hypothesis(
+                subject=f"{service.ref} port {port.port}",
+                title=f"The pods of {service.ref} are dialled at port {port.port}, and listen on {', '.join(sorted(opened)[:3])}.",
+                checks=(
+                    shown("a proxy is refused by the endpoints at the port that they have from the Service", [service, *same], weight=1.2, required=True),
+                    shown("the pod listens on another port", evidence, weight=1.5, required=True, decide="kubectl exec POD -- ss -ltnp"),
+                ),
+                explains=("the endpoints show the pod's address with a port where nothing listens",),
+                fixes=(Fix(title="Set targetPort to the port of the process", artifact=f"kubectl -n {service.namespace or 'NAMESPACE'} edit service {service.name}   # spec.ports[].targetPort\n"),),
                 prior=-1.2,
             )  # fmt: skip
 
