@@ -104,3 +104,20 @@ def answered_echoes(packets: Iterable[CapturedPacket]) -> list[CapturedPacket]:
         elif p.icmp is not None and p.icmp.type in (0, 129) and (p.dst, p.src) in asked:
             found.append(p)
     return found
+
+
+def untranslated(packets: Iterable[CapturedPacket]) -> list[CapturedPacket]:
+    """SYN-ACKs that come to a client's port from another address than it asked, and the client's resets of them: a backend's
+    reply that nobody translated back."""
+    asked: dict[tuple[str, int | None], set[str]] = {}
+    strange: set[frozenset[tuple[str, int | None]]] = set()
+    found = []
+    for p in packets:
+        if p.tcp_flags == "S":
+            asked.setdefault((p.src, p.sport), set()).add(p.dst)
+        elif p.tcp_flags == "S." and (to := asked.get((p.dst, p.dport))) and p.src not in to:
+            strange.add(pair(p))
+            found.append(p)
+        elif "R" in p.tcp_flags and pair(p) in strange:
+            found.append(p)
+    return found

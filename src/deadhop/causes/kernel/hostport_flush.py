@@ -79,13 +79,13 @@ def check(view: View) -> Iterator[Hypothesis]:
         if m.field("unit") in ("iptables", "nftables", "firewalld", "ufw", "netfilter-persistent")
     ]
     yield from _beside(view, tables, looked, [*flushed, *flushed_by])
-    gone = ((service or base) and not jumps and not chains and flushed) or (
+    wanted = view.where(Pod, lambda p: "hostPort" in str(p.raw))
+    gone = ((service or base) and not jumps and not chains and (flushed or (base and wanted and flushed_by))) or (
         declared and flushed and not jumps
     )
     unjumped = chains and base and not jumps
-    if not (chains or service or missing or declared) or not (flushed or unjumped or missing or chains):
+    if not (chains or service or missing or declared) or not (flushed or flushed_by or unjumped or missing or chains):
         return
-    wanted = view.where(Pod, lambda p: "hostPort" in str(p.raw))
     counted = [
         c for c in view.of(LineCount) if c.pattern.lstrip("-A ").startswith(("KUBE-S", "KUBE-N")) and c.count
     ]
@@ -131,6 +131,7 @@ def _beside(
                 shown("Service rules are there", [*services, *counts], weight=0.7, required=True, decide="iptables-save -t nat | grep -c KUBE-SVC"),
                 shown("another node has them", there, weight=0.9, decide="ssh OTHER-NODE iptables-save -t nat | grep HOSTPORT"),
                 shown("the firewall was restarted, flushed or restored", flushed, weight=1.0, decide="journalctl -u firewalld -u iptables --since today"),
+                shown("pods ask for hostPort", ports, weight=0.4),
             ),
             explains=("host ports refuse connections, while Services and pod addresses work",),
             fixes=(Fix(title="Recreate the pods", artifact="kubectl -n NAMESPACE delete pod -l APP  # the CNI writes the rules at ADD\n"),),
