@@ -92,7 +92,9 @@ def _after(rows: list[str]) -> list[str]:
     for i, row in enumerate(rows):
         if _HUNK.match(row):
             inside, made[i] = True, ""
-        elif row.startswith(("--- ", "+++ ", "diff ", "index ")) and any(map(_HUNK.match, rows[i + 1 : i + 4])):
+        elif row.startswith(("--- ", "+++ ", "diff ", "index ")) and any(
+            map(_HUNK.match, rows[i + 1 : i + 4])
+        ):
             inside, made[i] = False, ""
         elif inside and row[:1] in ("-", "\\"):
             made[i] = ""

@@ -51,7 +51,9 @@ _WEAK = (
     re.compile(r"^\s*(?P<host>[a-zA-Z][\w.-]*) [~/][\w/.~-]* ?[$#%] ?(?P<cmd>\S.*)$"),
 )
 #: What people run ahead of the command that matters: ``date -u; kubectl …``, ``sleep 60; cat …``, ``cd /tmp && ip a``.
-_AHEAD = re.compile(r"^(?:(?:date|sleep|hostname|clear|cd|pushd|set|uptime)\b[^;&|\"'$()]*(?:;|&&)\s*)+(?=\S)")
+_AHEAD = re.compile(
+    r"^(?:(?:date|sleep|hostname|clear|cd|pushd|set|uptime)\b[^;&|\"'$()]*(?:;|&&)\s*)+(?=\S)"
+)
 #: An arrow between a command and what came of it: a note, and no shell's syntax.
 _OUTCOME = re.compile(r"[\w\]/.'\"]\s+(?:-+>|=+>|→)\s*[\w\"'<{\[(]")
 #: A heading that is a machine's name and nothing else: a label of it ends in a number.

@@ -22,12 +22,7 @@ def attributed(flows: Iterable[Flow], pods: Iterable[Pod], nodes: Iterable[Node]
     by_ip: dict[str, set[str]] = {}
     by_name: dict[str, set[str]] = {}
     for pod in pods:
-        if (
-            pod.ip
-            and pod.name
-            and pod.ip not in hosts
-            and pod.phase not in _ENDED
-        ):
+        if pod.ip and pod.name and pod.ip not in hosts and pod.phase not in _ENDED:
             name = f"{pod.namespace or 'default'}/{pod.name}"
             by_ip.setdefault(pod.ip, set()).add(name)
             by_name.setdefault(name, set()).add(pod.ip)
@@ -51,7 +46,9 @@ def on_host(pod: Pod) -> bool:
     status = pod.raw.get("status")
     host = status.get("hostIP") if isinstance(status, dict) else None
     named = _NAMED_BY_ADDRESS.match(pod.node)
-    return bool(pod.host_network) or bool(pod.ip and pod.ip in (host, ".".join(named.groups()) if named else ""))
+    return bool(pod.host_network) or bool(
+        pod.ip and pod.ip in (host, ".".join(named.groups()) if named else "")
+    )
 
 
 def hosted(pods: Iterable[Pod]) -> list[Pod]:

@@ -55,7 +55,11 @@ def check(view: View) -> Iterator[Hypothesis]:
         ),
         *view.where(Event, lambda e: "bridge-nf-call-iptables" in e.message and "no such file" in e.message),
         *(m for m in said(view.of(Message), "module-not-loaded") if m.field("module") == "br_netfilter"),
-        *(c for c in silent(view.of(CommandRun)) if c.program == "lsmod" and "br_netfilter" in " ".join(c.filters)),
+        *(
+            c
+            for c in silent(view.of(CommandRun))
+            if c.program == "lsmod" and "br_netfilter" in " ".join(c.filters)
+        ),
     ]
     replies = [p for p in untranslated(view.of(CapturedPacket)) if _one_bridge(p.src, p.dst)]
     forced = [s for s in view.of(SysctlSetting) if s.key in KEYS and s.value == "0"]

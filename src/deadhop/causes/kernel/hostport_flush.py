@@ -80,11 +80,13 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     yield from _beside(view, tables, looked, [*flushed, *flushed_by])
     wanted = view.where(Pod, lambda p: "hostPort" in str(p.raw))
-    gone = ((service or base) and not jumps and not chains and (flushed or (base and wanted and flushed_by))) or (
-        declared and flushed and not jumps
-    )
+    gone = (
+        (service or base) and not jumps and not chains and (flushed or (base and wanted and flushed_by))
+    ) or (declared and flushed and not jumps)
     unjumped = chains and base and not jumps
-    if not (chains or service or missing or declared) or not (flushed or flushed_by or unjumped or missing or chains):
+    if not (chains or service or missing or declared) or not (
+        flushed or flushed_by or unjumped or missing or chains
+    ):
         return
     counted = [
         c for c in view.of(LineCount) if c.pattern.lstrip("-A ").startswith(("KUBE-S", "KUBE-N")) and c.count

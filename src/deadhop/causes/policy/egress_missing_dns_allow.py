@@ -126,7 +126,9 @@ def check(view: View) -> Iterator[Hypothesis]:
     denied += [
         e
         for e in view.of(CiliumEvent)
-        if e.verdict == "DROPPED" and "olicy" in e.reason and _dns_server(FlowEnd(ip=e.dst, port=e.dport), servers)
+        if e.verdict == "DROPPED"
+        and "olicy" in e.reason
+        and _dns_server(FlowEnd(ip=e.dst, port=e.dport), servers)
     ]
     lost = [
         *(

@@ -131,7 +131,9 @@ def _dialled(view: View, opened: set[str], evidence: list[Record]) -> Iterator[H
     says another (API reference, ServicePort)."""
     services = [s for s in view.of(Service) if not s.headless]
     outer = {s.cluster_ip for s in services} | {a for s in services for a in s.external}
-    dials = [d for d in view.of(DialFailure) if d.error == "refused" and d.program and d.ip and d.ip not in outer]
+    dials = [
+        d for d in view.of(DialFailure) if d.error == "refused" and d.program and d.ip and d.ip not in outer
+    ]
     inner = {m.field("port") for m in evidence if isinstance(m, Message)}  # also on the loopback device
     for service in services:
         for port in service.ports:

@@ -51,6 +51,8 @@ def _read_json(value: Any, locate: Locate, context: Context) -> Iterable[Record]
 
 
 FORMATS = (
-    LineFormat("cilium-metrics-list", re.compile(r"^\s*(?:cilium|hubble)_\w+\s+[a-zA-Z_]\w*=\""), _read, priority=16),
+    LineFormat(
+        "cilium-metrics-list", re.compile(r"^\s*(?:cilium|hubble)_\w+\s+[a-zA-Z_]\w*=\""), _read, priority=16
+    ),
     ValueFormat("cilium-metrics-json", _match, _read_json, priority=14),
 )
