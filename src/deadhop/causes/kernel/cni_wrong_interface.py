@@ -64,7 +64,7 @@ SAME = ("10.0.2.15", "172.17.0.1", "172.18.0.1", "192.168.122.1", "127.0.0.1", "
 def check(view: View) -> Iterator[Hypothesis]:
     messages = view.of(Message)
     picked = [m for m in said(messages, "node-address") if m.field("address")]
-    conflict = said(messages, "node-address-conflict")
+    conflict: list[Record] = [*said(messages, "node-address-conflict"), *_shared(view.of(Node))]
     broken = [
         m
         for m in said(messages, "bgp-not-established", "bgp-peer")
@@ -122,7 +122,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         next((m.field("address") for m in (*inner, *foreign)), "")
         or next((a for a, n in claimed.items() if n in astray), "")
         or next((_end(r) for r in ends), "")
-        or next((a for a in peers if a in SAME), "an address")
+        or next((a for a in peers if a in SAME), "")
+        or next((_claimed(n) or n.internal_ips[0] for n in conflict if isinstance(n, Node)), "an address")
     )
     yield Hypothesis(
         subject=f"node address {shown_address}",
@@ -181,6 +182,15 @@ def _claimed(node: Node) -> str:
     return next((str(annotations[k]).partition("/")[0] for k in PICKED if annotations.get(k)), "")
 
 
+def _shared(nodes: list[Node]) -> list[Record]:
+    """Nodes of different names that have one address: the one that the CNI picked, or the kubelet for it."""
+    by_address: dict[str, dict[str, Node]] = {}
+    for node in nodes:
+        for address in {_claimed(node), *node.internal_ips} - {""}:
+            by_address.setdefault(address, {})[node.name] = node
+    return [n for named in by_address.values() if len(named) > 1 for n in named.values()]
+
+
 def _near(address: str, addresses: list[str]) -> bool:
     """Whether an address lies in the same /16 as one of the node's: two cards of one site, which may reach each other."""
     return any(within(address, f"{own}/16") for own in addresses if ":" not in own)
@@ -201,6 +211,7 @@ CAUSE = Cause(
         Message,
         Node,
         Link,
+        CapturedPacket,
     ),
     rivals=(
         "node-firewall-rejects-pod-traffic",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 from deadhop.evidence.asked import option
 from deadhop.evidence.fields import is_ip
-from deadhop.evidence.format import Context, LineFormat, Lines
+from deadhop.evidence.format import Context, LineFormat, Lines, Locate, ValueFormat
 from deadhop.model.observed.message import Message
 from deadhop.model.record import Record
 
@@ -27,4 +29,18 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     ]  # fmt: skip
 
 
-FORMAT = LineFormat("bridge-fdb", _LINE, _read, priority=19)
+def _rows(value: Any) -> list[dict[str, Any]]:
+    rows = [r for r in value if isinstance(r, dict) and "mac" in r] if isinstance(value, list) else []
+    return [r for r in rows if is_ip(str(r.get("dst", ""))) and "lladdr" not in r]
+
+
+def _read_json(value: Any, locate: Locate, context: Context) -> Iterable[Record]:
+    for row in _rows(value):
+        fields = tuple((k, str(row[j])) for k, j in (("mac", "mac"), ("dst", "dst"), ("dev", "ifname")) if j in row)  # fmt: skip
+        yield Message(source=locate("dst"), where=context.where, emitter="bridge", kind="tunnel-peer", fields=fields, text=" ".join(v for _k, v in fields))  # fmt: skip
+
+
+FORMATS = (
+    LineFormat("bridge-fdb", _LINE, _read, priority=19),
+    ValueFormat("bridge-fdb-json", lambda v: bool(_rows(v)), _read_json, priority=24),
+)
