@@ -80,7 +80,8 @@ def check(view: View) -> Iterator[Hypothesis]:
     failed: list[Record] = [*lookups, *dials, *others]
     asked = [d for d in dials if d.resolver]
     if not specs and not own:
-        plain = [p for p in hosted(view.of(Pod)) if any(_beside(d, p) for d in asked)]
+        on_nodes = [*hosted(view.of(Pod)), *view.where(Pod, lambda p: p.ip in nodes)]
+        plain = [p for p in dict.fromkeys(on_nodes) if any(_beside(d, p) for d in asked)]
     below = [r for r in failed if any(_under(label, r) for label in labels)]
     known = {s.cluster_ip for s in view.of(Service) if s.cluster_ip}
     away = [d for d in dials if _node_resolver(d.resolver) or (host_port(d.resolver)[0] not in known and any(isinstance(p, Pod) and _beside(d, p) for p in plain))]  # fmt: skip
