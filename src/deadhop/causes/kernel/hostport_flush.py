@@ -69,9 +69,10 @@ def check(view: View) -> Iterator[Hypothesis]:
     declared = [
         t for t in tables if any(c.startswith(("CNI-HOSTPORT-DNAT", "KUBE-HOSTPORTS")) for c in t.chains)
     ]
-    looked = [
+    looked: list[Record] = [
         c for c in silent(view.of(CommandRun)) if re.search(r"iptables.*grep.*(?i:hostport|CNI-DN)", c.line)
     ]
+    looked += [c for c in view.of(LineCount) if not c.count and re.search(r"(?i:hostport|CNI-DN)", c.pattern)]
     flushed_by = said(view.of(Message), "firewall-running", "firewall-rewritten")
     flushed_by = [
         m
@@ -114,7 +115,7 @@ def _about_hostports(message: Message, runs: list[CommandRun]) -> bool:
 
 
 def _beside(
-    view: View, tables: list[IptablesTable], looked: list[CommandRun], flushed: list[Record]
+    view: View, tables: list[IptablesTable], looked: list[Record], flushed: list[Record]
 ) -> Iterator[Hypothesis]:
     """One node's table beside another's: the other has the chains, and here a search for them printed nothing."""
     for empty in looked:

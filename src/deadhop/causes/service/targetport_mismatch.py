@@ -39,6 +39,8 @@ from deadhop.snapshot.said import said
 from deadhop.snapshot.services import together
 
 SLUG = "service-targetport-mismatch"
+#: Containers that meshes add: their ports are no application's.
+SIDECARS = ("istio-proxy", "linkerd-proxy", "envoy-sidecar", "kuma-sidecar")
 
 
 def check(view: View) -> Iterator[Hypothesis]:
@@ -92,9 +94,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             target = port.target if port.target is not None else None
             if target is None or (isinstance(target, str) and "{" in target):
                 continue
-            fitting = [
-                d for d in declared if not service.selector or not d[3] or set(service.selector) <= d[3]
-            ]
+            fitting = [d for d in declared if bool(refused and not d[3]) or _behind(service, d)]
             exposed = [d for d in fitting if (target in d[1] if isinstance(target, int) else target in d[2])]
             heard: list[Record] = [
                 r for f in through if f.port != target and isinstance(target, int) for r in (f.run, f.answer)
@@ -156,8 +156,16 @@ def _dialled(view: View, opened: set[str], evidence: list[Record]) -> Iterator[H
 Declared = tuple[KubeObject, set[int], set[str], set[tuple[str, str]]]
 
 
+def _behind(service: Service, pod: Declared) -> bool:
+    """Whether a pod or its workload is one that the Service selects; by the names where labels or the selector are not shown."""
+    if service.selector and pod[3]:
+        return set(service.selector) <= pod[3]
+    name = pod[0].name
+    return not name or not service.name or name.startswith(service.name) or service.name.startswith(name)
+
+
 def _ports(owner: KubeObject, spec: dict[str, Any]) -> Declared:
-    ports = [p for c in mappings(spec, "containers") for p in mappings(c, "ports")]
+    ports = [p for c in mappings(spec, "containers") if c.get("name") not in SIDECARS for p in mappings(c, "ports")]  # fmt: skip
     labels = mapping(owner.spec, "template", "metadata", "labels") or dict(owner.labels)
     return (
         owner,

@@ -98,7 +98,9 @@ def _absent(lines: Lines, i: int, context: Context) -> list[Record]:
         namespace = match["ns"] or asked_namespace(context)
         argv = context.command.argv if context.command else ()
         asked = option(argv, "-l", "--selector")
-        chosen = tuple((k, v) for k, eq, v in (p.replace("==", "=").partition("=") for p in asked.split(",")) if eq)
+        chosen = tuple(
+            (k, v) for k, eq, v in (p.replace("==", "=").partition("=") for p in asked.split(",")) if eq
+        )
         return [Absent(source=lines.source(i), where=context.where, kind=kind, namespace=namespace, selector=chosen)]  # fmt: skip
     return []
 

@@ -44,7 +44,7 @@ def counter(name: str, labels: dict[str, str], value: float, **place: Any) -> Co
 
 
 def _named(name: str, labels: dict[str, str]) -> str:
-    if name.startswith("cilium_drop_count"):
+    if name.startswith(("cilium_drop_count", "hubble_drop_total")):
         return "cilium_drop" if "reason" in labels else name
     if name.startswith("cilium_forward_count"):
         return "cilium_forward"
