@@ -134,7 +134,7 @@ def _beside(
                 shown("Service rules are there", [*services, *counts], weight=0.7, required=True, decide="iptables-save -t nat | grep -c KUBE-SVC"),
                 shown("another node has them", there, weight=0.9, decide="ssh OTHER-NODE iptables-save -t nat | grep HOSTPORT"),
                 shown("the firewall was restarted, flushed or restored", flushed, weight=1.0, decide="journalctl -u firewalld -u iptables --since today"),
-                shown("pods ask for hostPort", ports, weight=0.4),
+                shown("pods ask for hostPort", ports if flushed or there else [], weight=0.4),
             ),
             explains=("host ports refuse connections, while Services and pod addresses work",),
             fixes=(Fix(title="Recreate the pods", artifact="kubectl -n NAMESPACE delete pod -l APP  # the CNI writes the rules at ADD\n"),),

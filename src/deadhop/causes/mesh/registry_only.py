@@ -70,7 +70,12 @@ def check(view: View) -> Iterator[Hypothesis]:
     failed: list[Record] = [
         e
         for e in view.of(HttpExchange)
-        if (e.status == 502 and "envoy" in e.header("server").lower() and not e.body)
+        if (
+            e.status == 502
+            and "envoy" in e.header("server").lower()
+            and not e.body
+            and not e.header("x-envoy-upstream-service-time")  # an upstream has answered
+        )
         or (
             e.error in ("tls", "reset", "empty")
             and (e.url.startswith("https") or "SSL_ERROR_SYSCALL" in e.error_text)
@@ -79,7 +84,8 @@ def check(view: View) -> Iterator[Hypothesis]:
     failed += [d for d in view.of(DialFailure) if d.error in ("reset", "tls")]
     entries: list[Record] = [k for k in (*view.of(ServiceEntry), *view.of(KubeObject)) if k.kind == "ServiceEntry"]  # fmt: skip
     wanted = {e.host for e in failed if isinstance(e, HttpExchange) and e.host}
-    listed = [k for k in entries if isinstance(k, KubeObject) and any(_covers(h, w) for h in _hosts(k) for w in wanted)]  # fmt: skip
+    listed: list[Record] = [k for k in entries if isinstance(k, KubeObject) and any(_covers(h, w) for h in _hosts(k) for w in wanted)]  # fmt: skip
+    routed = [r for r in view.of(EnvoyRouteHost) if any(d == w or d.startswith(f"{w}:") for d in r.domains for w in wanted)]  # fmt: skip
     outside_mesh = [e for e in view.of(HttpExchange) if e.host in wanted and e.status and e.status < 500 and "envoy" not in e.header("server").lower()]  # fmt: skip
     outside = [e for e in failed if isinstance(e, HttpExchange) and e.status == 502]
     if not (holes or (modes and failed) or outside):
@@ -92,6 +98,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             judged("the outbound mode is registry-only", True if modes else (False if other and not holes else None), modes or (other if not holes else []), weight=1.0, required=not holes, decide="kubectl -n istio-system get configmap istio -o yaml | grep -A1 outboundTrafficPolicy"),
             shown("the call fails as a black hole does", failed if holes else [], weight=0.3),
             judged("a service entry lists other hosts only", not listed if entries and (holes or modes) else None, listed or entries if holes or modes else [], weight=0.8 if listed else 0.2),
+            judged("the proxy has no route for the host", False if routed and not holes else None, routed, weight=1.5, required=bool(routed and not holes)),
             shown("the host answers a client without a sidecar", outside_mesh if modes else [], weight=0.4),
         ),
         explains=("the destination answers from a pod outside the mesh",),

@@ -165,7 +165,9 @@ def _behind(service: Service, pod: Declared) -> bool:
 
 
 def _ports(owner: KubeObject, spec: dict[str, Any]) -> Declared:
-    ports = [p for c in mappings(spec, "containers") if c.get("name") not in SIDECARS for p in mappings(c, "ports")]  # fmt: skip
+    own = [c for c in mappings(spec, "containers") if c.get("name") not in SIDECARS]
+    # A container that declares no port may listen on any.
+    ports = [p for c in own for p in mappings(c, "ports")] if all(c.get("ports") for c in own) else []
     labels = mapping(owner.spec, "template", "metadata", "labels") or dict(owner.labels)
     return (
         owner,
