@@ -22,6 +22,7 @@ Kubernetes, Debug Services; Service spec.ports.targetPort.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,6 +40,9 @@ from deadhop.snapshot.said import said
 from deadhop.snapshot.services import together
 
 SLUG = "service-targetport-mismatch"
+#: Programs that take a Service's endpoints and dial these.
+PROXIES = ("nginx", "reverse-proxy")
+_REFUSED = re.compile(r"dial tcp (?P<ip>\d+(?:\.\d+){3}):(?P<port>\d{1,5}): connect: connection refused")
 #: Containers that meshes add: their ports are no application's.
 SIDECARS = ("istio-proxy", "linkerd-proxy", "envoy-sidecar", "kuma-sidecar")
 
@@ -131,13 +135,18 @@ def _dialled(view: View, opened: set[str], evidence: list[Record]) -> Iterator[H
     says another (API reference, ServicePort)."""
     services = [s for s in view.of(Service) if not s.headless]
     outer = {s.cluster_ip for s in services} | {a for s in services for a in s.external}
-    dials = [
-        d for d in view.of(DialFailure) if d.error == "refused" and d.program and d.ip and d.ip not in outer
+    dials: list[tuple[str, int | None, Record]] = [
+        (d.ip, d.port, d)
+        for d in view.of(DialFailure)
+        if d.error == "refused" and d.program in PROXIES and d.ip
     ]
+    for message in said(view.of(Message), "proxy-error"):
+        if to := _REFUSED.search(message.field("why")):
+            dials.append((to["ip"], int(to["port"]), message))
     inner = {m.field("port") for m in evidence if isinstance(m, Message)}  # also on the loopback device
     for service in services:
         for port in service.ports:
-            same = [d for d in dials if d.port == port.port]
+            same = [d for ip, number, d in dials if number == port.port and ip not in outer]
             if port.target is not None or not same or not opened or str(port.port) in opened | inner:
                 continue
             yield Hypothesis(

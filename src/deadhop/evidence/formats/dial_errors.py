@@ -90,10 +90,14 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             proto=proto,
             error=error,
             resolver=resolver,
-            program=program["name"] if program else "",
+            program=program["name"] if program else ("reverse-proxy" if _PROXY.search(line) else ""),
             text=line[:500],
         )
     ]
+
+
+#: What Go's httputil.ReverseProxy writes of an upstream that it cannot dial.
+_PROXY = re.compile(r"http: proxy error: dial ")
 
 
 def _time(line: str) -> float | None:
