@@ -67,3 +67,8 @@ def test_what_only_looks_like_a_prefix_stays(rows: list[str]) -> None:
 def test_stern_names_pod_and_container() -> None:
     rows = ['coredns-5d78c9869d-4kzqf coredns [INFO] 10.0.0.9:4000 - 1 "A IN a. udp 19 false 512" NOERROR', "coredns-5d78c9869d-4kzqf coredns [ERROR] plugin/errors: 2 a. A: timeout"]  # fmt: skip
     assert [row.split(" ")[0] for row in undecorated(rows)] == ["[INFO]", "[ERROR]"]
+
+
+def test_a_unified_diff_is_what_it_leads_to() -> None:
+    rows = ["--- a", "+++ b", "@@ -1,2 +1,2 @@", " kept: 1", "-was: 2", "+is: 3", "$ uname -r", "- an item"]
+    assert undecorated(rows) == ["", "", "", "kept: 1", "", "is: 3", "$ uname -r", "- an item"]

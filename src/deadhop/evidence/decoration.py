@@ -88,6 +88,32 @@ def _unwrapped(row: str) -> str:
     return row if text is None else text.replace("\r", "").strip("\n").replace("\n", " ")
 
 
+_HUNK = re.compile(r"^@@ -\d+(?:,(?P<old>\d+))? \+\d+(?:,(?P<new>\d+))? @@")
+
+
+def _after(rows: list[str]) -> list[str]:
+    """Unified diffs as what they lead to: rows that were taken away are blank, the others lose their mark.
+
+    A hunk counts its rows (POSIX diff -u), but people cut them, so it ends where a row has no mark.
+    """
+    made = list(rows)
+    inside = False
+    for i, row in enumerate(rows):
+        if _HUNK.match(row):
+            inside, made[i] = True, ""
+        elif row.startswith(("--- ", "+++ ", "diff ", "index ")) and any(
+            map(_HUNK.match, rows[i + 1 : i + 4])
+        ):
+            inside, made[i] = False, ""
+        elif inside and row[:1] in ("-", "\\"):
+            made[i] = ""
+        elif inside and row[:1] in ("+", " ", ""):
+            made[i] = row[1:]
+        else:
+            inside = False
+    return made
+
+
 def undecorated(rows: list[str]) -> list[str]:
     """The same number of lines, without what stands before each of a run of them."""
     text = "\n".join(rows)
@@ -108,6 +134,8 @@ def undecorated(rows: list[str]) -> list[str]:
             bare = list(_stripped(rows, prefix))
             if bare != rows:
                 rows, text = bare, "\n".join(bare)
+    if "\n@@ -" in f"\n{text}":
+        rows = _after(rows)
     rows = _dedented(rows)
     return list(_stripped(rows, _LINE_NUMBERS)) if _LINE_NUMBERS.hint("\n".join(rows)) else rows
 

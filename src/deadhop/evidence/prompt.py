@@ -47,6 +47,12 @@ _WEAK = (
     re.compile(r"^\s*~[\w/.-]*\s+(?P<cmd>[\w-]+(?:\s.*)?)$"),
     re.compile(r"^\s*~?:?[\w/.~-]*[#$]\s*(?P<cmd>\S.*)$"),
     re.compile(r"^\s*[a-zA-Z][\w.-]* [#$] (?P<cmd>\S.*)$"),
+    # Gentoo, Flatcar and openSUSE: machine and folder parted by a blank.
+    re.compile(r"^\s*(?P<host>[a-zA-Z][\w.-]*) [~/][\w/.~-]* ?[$#%] ?(?P<cmd>\S.*)$"),
+)
+#: What people run ahead of the command that matters: ``date -u; kubectl …``, ``sleep 60; cat …``, ``cd /tmp && ip a``.
+_AHEAD = re.compile(
+    r"^(?:(?:date|sleep|hostname|clear|cd|pushd|set|uptime)\b[^;&|\"'$()]*(?:;|&&)\s*)+(?=\S)"
 )
 #: An arrow between a command and what came of it: a note, and no shell's syntax.
 _OUTCOME = re.compile(r"[\w\]/.'\"]\s+(?:-+>|=+>|→)\s*[\w\"'<{\[(]")
@@ -87,7 +93,7 @@ def parse(line: str) -> Command | None:
         if match := pattern.match(line):
             command = _command(match["cmd"], line)
             if command and _known(command.argv) and not _sentence(command.argv):
-                return command
+                return msgspec.structs.replace(command, host=match.groupdict().get("host") or "")
     command = _command(line.strip(), line)
     if (
         command
@@ -159,7 +165,7 @@ def _sentence(argv: tuple[str, ...]) -> bool:
 
 
 def _command(text: str, line: str) -> Command | None:
-    first, *filters = _split_pipes(text)
+    first, *filters = _split_pipes(_AHEAD.sub("", text))
     try:
         words = _substituted(shlex.split(first, comments=True))
     except ValueError:

@@ -6,6 +6,7 @@ address with the node, so its address names nobody: an end with such an address 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import msgspec
@@ -17,16 +18,11 @@ from deadhop.model.observed.policy import Flow, FlowEnd
 def attributed(flows: Iterable[Flow], pods: Iterable[Pod], nodes: Iterable[Node] = ()) -> list[Flow]:
     """The flows with the names and addresses that the pods tell, in their order."""
     pods = list(pods)
-    hosts = {*nodes_by_address(nodes)} | {p.ip for p in pods if p.ip and on_host(p)}
+    hosts = {*nodes_by_address(nodes)} | {p.ip for p in hosted(pods) if p.ip}
     by_ip: dict[str, set[str]] = {}
     by_name: dict[str, set[str]] = {}
     for pod in pods:
-        if (
-            pod.ip
-            and pod.name
-            and pod.ip not in hosts
-            and pod.phase not in ("Succeeded", "Completed", "Failed")
-        ):
+        if pod.ip and pod.name and pod.ip not in hosts and pod.phase not in _ENDED:
             name = f"{pod.namespace or 'default'}/{pod.name}"
             by_ip.setdefault(pod.ip, set()).add(name)
             by_name.setdefault(name, set()).add(pod.ip)
@@ -40,11 +36,29 @@ def nodes_by_address(nodes: Iterable[Node]) -> dict[str, Node]:
     return {address: node for node in nodes for address in node.internal_ips}
 
 
+#: Names of nodes that hold the node's address: EC2's ip-10-0-1-2.region.compute.internal, and those named by the address.
+_NAMED_BY_ADDRESS = re.compile(r"^(?:ip-)?(\d{1,3})[-.](\d{1,3})[-.](\d{1,3})[-.](\d{1,3})(?:\.[a-z].*)?$")
+_ENDED = ("Succeeded", "Completed", "Failed")
+
+
 def on_host(pod: Pod) -> bool:
     """Whether a pod uses the host's network: it says so, or its address is its node's."""
     status = pod.raw.get("status")
     host = status.get("hostIP") if isinstance(status, dict) else None
-    return bool(pod.host_network) or bool(pod.ip and pod.ip == host)
+    named = _NAMED_BY_ADDRESS.match(pod.node)
+    return bool(pod.host_network) or bool(
+        pod.ip and pod.ip in (host, ".".join(named.groups()) if named else "")
+    )
+
+
+def hosted(pods: Iterable[Pod]) -> list[Pod]:
+    """The pods that use the host's network; those among them that share one address on one node can do nothing else."""
+    running = [p for p in pods if p.phase not in _ENDED]
+    sharing: dict[tuple[str, str], set[str]] = {}
+    for pod in running:
+        if pod.ip and pod.node:
+            sharing.setdefault((pod.node, pod.ip), set()).add(f"{pod.namespace}/{pod.name}")
+    return [p for p in running if on_host(p) or len(sharing.get((p.node, p.ip), ())) > 1]
 
 
 def _flow(flow: Flow, by_ip: dict[str, set[str]], by_name: dict[str, set[str]], hosts: set[str]) -> Flow:

@@ -57,3 +57,67 @@ def one_sided(packet: CapturedPacket, runs: Iterable[CommandRun]) -> bool:
     ]
     last = max(captures, key=lambda r: r.source.line, default=None)
     return last is not None and _ONE_SIDE.search(last.line) is not None
+
+
+def unheard_acks(packets: Iterable[CapturedPacket]) -> list[CapturedPacket]:
+    """SYN-ACKs sent again although the other end had acknowledged: the client is connected, the server is not, since the
+    ACK was lost on its way (RFC 9293 §3.5)."""
+    answered: set[frozenset[tuple[str, int | None]]] = set()
+    acked: set[frozenset[tuple[str, int | None]]] = set()
+    found = []
+    for packet in packets:
+        ends = pair(packet)
+        if packet.tcp_flags == "S.":
+            if ends in acked:
+                found.append(packet)
+            answered.add(ends)
+        elif packet.tcp_flags in (".", "P.") and ends in answered:
+            acked.add(ends)
+    return found
+
+
+#: Prefixes of addresses that stand for a pair of routers, which send from their own (RFC 9568 §7.3; Cisco HSRP).
+_VIRTUAL = ("00:00:5e:00:", "00:00:0c:07:ac", "00:00:0c:9f:f")
+
+
+def other_gateway(packets: Iterable[CapturedPacket]) -> list[CapturedPacket]:
+    """TCP segments that came back from another link-layer address than the one that their connection's request went to."""
+    asked: dict[tuple[str, frozenset[tuple[str, int | None]], str], str] = {}
+    found = []
+    for p in packets:
+        if p.proto != "tcp" or not (p.eth_src and p.eth_dst):
+            continue
+        asked.setdefault((p.dev, pair(p), p.src), p.eth_dst)
+        to = asked.get((p.dev, pair(p), p.dst), p.eth_src)
+        if p.eth_src != to and p.eth_dst != to and not to.startswith(_VIRTUAL):
+            found.append(p)
+    return found
+
+
+def answered_echoes(packets: Iterable[CapturedPacket]) -> list[CapturedPacket]:
+    """ICMP echo replies to requests of the same capture."""
+    asked: set[tuple[str, str]] = set()
+    found = []
+    for p in packets:
+        if p.icmp is not None and p.icmp.type in (8, 128):
+            asked.add((p.src, p.dst))
+        elif p.icmp is not None and p.icmp.type in (0, 129) and (p.dst, p.src) in asked:
+            found.append(p)
+    return found
+
+
+def untranslated(packets: Iterable[CapturedPacket]) -> list[CapturedPacket]:
+    """SYN-ACKs that come to a client's port from another address than it asked, and the client's resets of them: a backend's
+    reply that nobody translated back."""
+    asked: dict[tuple[str, int | None], set[str]] = {}
+    strange: set[frozenset[tuple[str, int | None]]] = set()
+    found = []
+    for p in packets:
+        if p.tcp_flags == "S":
+            asked.setdefault((p.src, p.sport), set()).add(p.dst)
+        elif p.tcp_flags == "S." and (to := asked.get((p.dst, p.dport))) and p.src not in to:
+            strange.add(pair(p))
+            found.append(p)
+        elif "R" in p.tcp_flags and pair(p) in strange:
+            found.append(p)
+    return found

@@ -21,6 +21,11 @@ from deadhop.model.record import Record
 _MIDDLE = re.compile(
     r"^(?P<base>(?:[\w-]+\.)+?(?:com|net|org|io|gov|edu))\.(?P<suffix><?[\w-]+>?(?:\.[\w<>-]+)*)$"
 )
+#: A Service's or a pod's name in full, and a search suffix behind it: the cluster's zone is the default one, or comes twice.
+_DOUBLED = re.compile(
+    r"^(?P<base>(?:[\w-]+\.)+?(?:svc|pod)\.cluster\.local)\.(?P<suffix>[\w-]+(?:\.[\w-]+)*)$"
+    r"|^(?P<base2>(?:[\w-]+\.)+?svc\.(?P<zone>[\w.-]+?))\.(?P<suffix2>(?:(?:[\w-]+\.)?svc\.)?(?P=zone))$"
+)
 _CCTLD = re.compile(r"^[a-z]{2}$")
 
 
@@ -85,6 +90,8 @@ def base_of(name: str, suffixes: Iterable[str], names: Iterable[str]) -> str:
             head = name[: -len(suffix) - 1]
             # A bare label in front of a listed domain is a host of that domain, whatever else its tail fits.
             return head if "." in head or in_cluster(suffix) else name
+    if len(name) < 256 and (match := _DOUBLED.match(name)):
+        return match["base"] or match["base2"]
     match = _MIDDLE.match(name)
     return match["base"] if match and not _CCTLD.match(match["suffix"]) else name
 
@@ -131,7 +138,20 @@ def tried(
                 for t in flow.dns.qtypes
             ]
     names |= {n for _c, n, *_rest in raw if "." in n and not in_cluster(n)}
+    suffixes |= _walked({n for _c, n, *_rest in raw})
     return [Tried(c, n, base_of(n, suffixes, names), t, r, k, record) for c, n, t, r, k, record in raw]  # fmt: skip
+
+
+def _walked(names: set[str]) -> set[str]:
+    """The search domains behind ``a.b.NS.svc.ZONE`` where ``a.b.svc.ZONE`` was asked as well: ``a.b`` was meant, a Service of
+    another namespace."""
+    found: set[str] = set()
+    for name in names:
+        head, svc, zone = name.partition(".svc.")
+        meant, dot, namespace = head.rpartition(".")
+        if svc and dot and "." in meant and f"{meant}.svc.{zone}" in names:
+            found |= {f"{namespace}.svc.{zone}", f"svc.{zone}"}
+    return found
 
 
 def _exchange(client: str, port: int | None, dns: DnsSummary) -> tuple[object, ...]:

@@ -30,7 +30,7 @@ from deadhop.model.observed.node import Ping
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.policy import Flow
 from deadhop.model.record import Record
-from deadhop.snapshot.search import tried
+from deadhop.snapshot.search import in_cluster, tried
 
 SLUG = "benign-search-path-nxdomain"
 FAST = 1.0
@@ -42,8 +42,15 @@ def check(view: View) -> Iterator[Hypothesis]:
     if not doubled:
         return
     pairs = {(t.client, t.base) for t in doubled}
-    final = [t for t in every if (t.client, t.qname) in pairs and t.rcode == "NOERROR" and t.answers != 0]
-    done = {(t.client, t.qname) for t in final}
+    final = [
+        t
+        for t in every
+        if (t.client, t.base) in pairs
+        and t.rcode == "NOERROR"
+        and t.answers != 0
+        and (t.qname == t.base or in_cluster(t.suffix))
+    ]
+    done = {(t.client, name) for t in final for name in (t.base, t.qname)}
     denied = [
         t
         for t in every

@@ -40,7 +40,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     drops = [e for e in view.of(CiliumEvent) if e.verdict == "DROPPED"]
     frames = [e for e in drops if REASON in e.reason]
     counted = [c for c in view.of(Counter) if c.name == "cilium_drop" and c.value > 0]
-    counts = [c for c in counted if REASON in dict(c.labels)["reason"]]
+    counts = [c for c in counted if REASON.lower() in dict(c.labels)["reason"].replace("_", " ").lower()]
     flows = [f for f in view.of(Flow) if f.denied]
     without_ip = [
         f for f in flows if REASON.lower() in f"{f.drop_reason} {f.event}".replace("_", " ").lower()

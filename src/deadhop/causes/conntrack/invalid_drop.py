@@ -21,26 +21,34 @@ net/netfilter/nf_conntrack_proto_tcp.c (tcp_in_window); kubernetes pkg/proxy/ipt
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.net import Sysctl
 from deadhop.model.netfilter import IptablesRule, IptablesTable
+from deadhop.model.observed.firewall import FirewallRule
 from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.kernel import Counter, MartianSource, NetfilterLog
 from deadhop.model.observed.node import Ping
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.shell import Attempt, CommandRun
 from deadhop.model.record import Record
+from deadhop.snapshot.captures import answered_echoes, other_gateway, unheard_acks
 
 SLUG = "conntrack-invalid-drop-asymmetric-routing"
+_INVALID = re.compile(r"\bct state (?:== )?(?:\{ ?)?invalid\b")
 TCP_TOOLS = ("curl", "wget", "nc", "ncat", "telnet")
 
 
 def check(view: View) -> Iterator[Hypothesis]:
-    tables = [t for t in view.of(IptablesTable) if any(_drops_invalid(r) for r in t.rules)]
-    counting = [t for t in tables if any(_drops_invalid(r) and (r.packets or 0) > 0 for r in t.rules)]
-    idle = [t for t in tables if all(r.packets == 0 for r in t.rules if _drops_invalid(r))]
+    nft = [r for r in view.of(FirewallRule) if r.verdict in ("drop", "reject") and _INVALID.search(r.text)]
+    tables: list[Record] = [t for t in view.of(IptablesTable) if any(map(_drops_invalid, t.rules))]
+    tables += nft
+    packets = {id(t): [r.packets for r in t.rules if _drops_invalid(r)] for t in view.of(IptablesTable)}
+    packets |= {id(r): [r.packets] for r in nft}
+    counting = [t for t in tables if any(packets[id(t)])]
+    idle = [t for t in tables if all(n == 0 for n in packets[id(t)])]
     invalid = [
         c
         for c in view.of(Counter)
@@ -51,13 +59,16 @@ def check(view: View) -> Iterator[Hypothesis]:
     pings: list[Record] = [
         *(p for p in view.of(Ping) if p.ok),
         *(a for a in view.of(Attempt) if a.ok and a.program.startswith("ping")),
+        *answered_echoes(view.of(CapturedPacket)),
     ]
     tcp: list[Record] = [
         *(a for a in view.of(Attempt) if not a.ok and a.program in TCP_TOOLS),
         *(e for e in view.of(HttpExchange) if e.error in ("timeout", "reset")),
         *(d for d in view.of(DialFailure) if d.proto == "tcp" and d.error in ("timeout", "reset")),
+        *unheard_acks(view.of(CapturedPacket)),
     ]
     half = _one_way(view.of(CapturedPacket))
+    half += other_gateway(view.of(CapturedPacket))[:4] if tcp else []
     routes = [c for c in view.of(CommandRun) if _static_route(c)]
     martians = view.of(MartianSource)
     shape = [*pings, *tcp] if pings and tcp else []
@@ -130,6 +141,7 @@ CAUSE = Cause(
     title="A node sees one direction of a connection, and a rule drops its packets as invalid.",
     inputs=(
         IptablesTable,
+        FirewallRule,
         Counter,
         NetfilterLog,
         Sysctl,
@@ -141,7 +153,7 @@ CAUSE = Cause(
         CommandRun,
         MartianSource,
     ),
-    needs=(IptablesTable, NetfilterLog, Attempt, Ping, CapturedPacket),
+    needs=(IptablesTable, FirewallRule, NetfilterLog, Attempt, Ping, CapturedPacket),
     rivals=(
         "rp-filter-enabled-globally-on-node",
         "stale-tcp-conntrack-to-removed-endpoint",

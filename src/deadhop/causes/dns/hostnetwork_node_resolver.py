@@ -34,7 +34,8 @@ from deadhop.model.observed.kube import KubeObject, Node, Pod, Service, Workload
 from deadhop.model.observed.node import Ping
 from deadhop.model.observed.shell import Attempt, Remark
 from deadhop.model.record import Record
-from deadhop.snapshot.attribution import nodes_by_address
+from deadhop.snapshot.attribution import hosted, nodes_by_address
+from deadhop.snapshot.firewall import within
 from deadhop.snapshot.search import in_cluster
 
 SLUG = "hostnetwork-pod-uses-node-resolver"
@@ -77,8 +78,13 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     others += [a for a in view.of(Attempt) if not a.ok and _cluster_name(a.target, services, bool(plain))]
     failed: list[Record] = [*lookups, *dials, *others]
+    asked = [d for d in dials if d.resolver]
+    if not specs and not own:
+        on_nodes = [*hosted(view.of(Pod)), *view.where(Pod, lambda p: p.ip in nodes)]
+        plain = [p for p in dict.fromkeys(on_nodes) if any(_beside(d, p) for d in asked)]
     below = [r for r in failed if any(_under(label, r) for label in labels)]
-    away = [d for d in dials if _node_resolver(d.resolver)]
+    known = {s.cluster_ip for s in view.of(Service) if s.cluster_ip}
+    away = [d for d in dials if _node_resolver(d.resolver) or (host_port(d.resolver)[0] not in known and any(isinstance(p, Pod) and _beside(d, p) for p in plain))]  # fmt: skip
     any_name: list[Record] = [d for d in view.of(DialFailure) if d.error == "no-such-host" and plain]
     files = [
         r
@@ -130,6 +136,12 @@ def _cluster_name(name: str, services: set[str], short: bool = False) -> bool:
 def _node_resolver(address: str) -> bool:
     host = host_port(address)[0]
     return host in NODE_RESOLVERS or kind(host) in ("loopback", "public")
+
+
+def _beside(dial: DialFailure, pod: Pod) -> bool:
+    """Whether the server that was asked is of the network of a pod's address, which is its node's (or is the node itself)."""
+    server = host_port(dial.resolver)[0]
+    return bool(pod.ip) and ":" not in pod.ip and kind(server) == "private" and within(server, f"{pod.ip}/16")
 
 
 def _under(label: Remark, record: Record) -> bool:

@@ -24,10 +24,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from deadhop.evidence.fields import host_port
 from deadhop.hops.dns.upstreams import NODE_RESOLVERS, forwards, kind, upstreams
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
-from deadhop.model.observed.dns import CorefileText, DnsLookup, DnsServerError, ResolvConf
+from deadhop.model.net import Address
+from deadhop.model.observed.dns import CorefileText, DnsLookup, DnsQuery, DnsServerError, ResolvConf
 from deadhop.model.observed.http import DialFailure
+from deadhop.model.observed.message import Message
+from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.policy import CiliumOption
 from deadhop.model.record import Record
 from deadhop.snapshot.search import in_cluster
@@ -82,6 +86,13 @@ def check(view: View) -> Iterator[Hypothesis]:
         for d in view.of(DialFailure)
         if d.error in ("lookup-timeout", "lookup-failed") and not in_cluster(d.host)
     ]
+    upstream = {host_port(e.upstream)[0] for e in lost}
+    own: list[Record] = [a for a in view.of(Address) if a.local in upstream]
+    own += [m for m in view.of(Message) if m.kind == "listening" and m.field("address") in upstream]
+    heard = _heard(lost, view.of(DnsQuery), view.of(CapturedPacket))
+    routable = [
+        k for k in view.of(DnsLookup) if k.answers and lost and kind(k.server) in ("private", "public")
+    ]
     indirect = unanswered if talos and bpf else []
     if not lost and not (sent and (bpf or talos)) and not indirect:
         return
@@ -93,8 +104,10 @@ def check(view: View) -> Iterator[Hypothesis]:
         title=f"Replies of the host's resolver at {address} do not come back to the DNS pod.",
         checks=(
             shown("queries to a link-local upstream on the host time out", [*lost, *indirect], weight=1.2 if lost else 0.6, required=True, decide="kubectl -n kube-system logs -l k8s-app=kube-dns | grep 169.254"),
-            shown("that address is the host's own resolver", talos, weight=1.2, decide="kubectl -n kube-system get configmap coredns -o yaml"),
+            shown("that address is the host's own resolver", [*talos, *own], weight=1.2, decide="kubectl -n kube-system get configmap coredns -o yaml"),
             shown("the CNI routes or masquerades in BPF", bpf, weight=1.0, decide="cilium-dbg status --verbose | grep -i -E 'host routing|masquerading'"),
+            shown("the host's resolver has answered the DNS pod", heard, weight=1.0),
+            shown("a routable server answers", routable if bpf or heard else [], weight=0.3),
             judged("legacy host routing is not already in use", False if legacy else None, legacy, weight=1.5, required=bool(legacy)),
             judged("no routable upstream times out as well", False if other else None, other, weight=1.2, required=bool(other)),
         ),
@@ -105,6 +118,18 @@ def check(view: View) -> Iterator[Hypothesis]:
         ),
         prior=-1.5,
     )  # fmt: skip
+
+
+def _heard(
+    lost: list[DnsServerError], queries: list[DnsQuery], packets: list[CapturedPacket]
+) -> list[Record]:
+    """Answers of the host's resolver to the DNS pod for the names that this lost, by the resolver's log or on the wire."""
+    asked = {(host_port(e.local)[0], e.qname) for e in lost if e.local}
+    names = {q for _c, q in asked}
+    sent = {(host_port(e.upstream)[0], host_port(e.local)[0]) for e in lost}
+    found: list[Record] = [q for q in queries if q.rcode and (q.client, q.qname) in asked]
+    found += [p for p in packets if p.dns and p.dns.response and (p.src, p.dst) in sent and (p.dns.qname in names or not p.dns.qname)]  # fmt: skip
+    return found
 
 
 def _host_address(address: str) -> bool:
@@ -120,7 +145,18 @@ CAUSE = Cause(
     slug=SLUG,
     family="dns",
     title="Replies of a link-local resolver on the host are lost on their way to the DNS pod.",
-    inputs=(DnsServerError, CorefileText, ResolvConf, CiliumOption, DnsLookup, DialFailure),
+    inputs=(
+        DnsServerError,
+        CorefileText,
+        ResolvConf,
+        CiliumOption,
+        DnsLookup,
+        DialFailure,
+        Address,
+        Message,
+        DnsQuery,
+        CapturedPacket,
+    ),
     needs=(DnsServerError, CorefileText, CiliumOption),
     rivals=(
         "loopback-upstream-inherited-from-host",

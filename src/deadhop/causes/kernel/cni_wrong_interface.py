@@ -25,8 +25,8 @@ import re
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
-from deadhop.model.net import Address
-from deadhop.model.observed.kube import Node, mapping
+from deadhop.model.net import Address, Link
+from deadhop.model.observed.kube import Node, mapping, mappings
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.record import Record
@@ -64,7 +64,7 @@ SAME = ("10.0.2.15", "172.17.0.1", "172.18.0.1", "192.168.122.1", "127.0.0.1", "
 def check(view: View) -> Iterator[Hypothesis]:
     messages = view.of(Message)
     picked = [m for m in said(messages, "node-address") if m.field("address")]
-    conflict = said(messages, "node-address-conflict")
+    conflict: list[Record] = [*said(messages, "node-address-conflict"), *_shared(view.of(Node))]
     broken = [
         m
         for m in said(messages, "bgp-not-established", "bgp-peer")
@@ -111,7 +111,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         and a not in own[n.name]
         and (a in SAME or a in inner_addresses or not _near(a, own[n.name]))
     ]
-    signs = [*astray, *inner, *inner_peers, *foreign, *tunnelled, *elsewhere, *conflict]
+    ends = _ends(view, nodes)
+    signs = [*astray, *ends, *inner, *inner_peers, *foreign, *tunnelled, *elsewhere, *conflict]
     if not picked and not signs:
         return
     broken_at = [
@@ -120,7 +121,9 @@ def check(view: View) -> Iterator[Hypothesis]:
     shown_address = (
         next((m.field("address") for m in (*inner, *foreign)), "")
         or next((a for a, n in claimed.items() if n in astray), "")
-        or next((a for a in peers if a in SAME), "an address")
+        or next((_end(r) for r in ends), "")
+        or next((a for a in peers if a in SAME), "")
+        or next((_claimed(n) or n.internal_ips[0] for n in conflict if isinstance(n, Node)), "an address")
     )
     yield Hypothesis(
         subject=f"node address {shown_address}",
@@ -131,12 +134,42 @@ def check(view: View) -> Iterator[Hypothesis]:
             shown("the address is of a device inside the node", [a for a in view.of(Address) if a.local in claimed and a.ifname.startswith(INNER)] if astray else [], weight=0.6),
             shown("the broken peering is with that address", broken_at if astray else [], weight=0.5),
             shown("the node has several interfaces", several, weight=0.4, decide="ip -br addr"),
-            shown("two nodes claim one address", conflict, weight=0.6),
+            shown("two nodes claim one address", [*conflict, *_twice(ends, view.of(Address))], weight=0.6),
         ),
         explains=("pods of different nodes cannot reach each other",),
         fixes=(Fix(title="Name the interface", artifact="# Calico: kubectl -n kube-system set env ds/calico-node IP_AUTODETECTION_METHOD=cidr=NODE-NETWORK\n# flannel: --iface=DEVICE\n# kubelet: --node-ip=ADDRESS\n"),),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _ends(view: View, nodes: dict[str, Node]) -> list[Record]:
+    """Tunnel ends, of peers and of the node itself, that are no address of a node: the same on every guest, the node's own
+    for a peer, or of another network than all nodes."""
+    mine = {(a.where, a.local) for a in view.of(Address)}
+    outer = [str(a.get("address")) for n in view.of(Node) for a in mappings(n.raw, "status", "addresses")]
+    outer += [str(mapping(n.raw, "cells").get("EXTERNAL-IP")) for n in view.of(Node)]
+    ends: list[Record] = [*said(view.of(Message), "tunnel-peer"), *(d for d in view.of(Link) if _end(d))]
+    return [
+        r
+        for r in ends
+        if _end(r) in SAME
+        or (isinstance(r, Message) and (r.where, _end(r)) in mine)
+        or (nodes and _end(r) not in outer and not _near(_end(r), list(nodes)))
+    ]
+
+
+def _end(record: Record) -> str:
+    """The outer address of a peer's tunnel end, or of a VXLAN device's own one."""
+    if isinstance(record, Message):
+        return record.field("dst")
+    info = record.info if isinstance(record, Link) and record.kind == "vxlan" else None
+    return str((info or {}).get("local") or "")
+
+
+def _twice(ends: list[Record], addresses: list[Address]) -> list[Record]:
+    """Peers behind the address that the node itself has."""
+    mine = {(a.where, a.local) for a in addresses}
+    return [r for r in ends if isinstance(r, Message) and (r.where, _end(r)) in mine]
 
 
 #: Annotations in which CNIs publish the address that they picked.
@@ -147,6 +180,15 @@ def _claimed(node: Node) -> str:
     """The address that the CNI picked for a node, by the annotation it leaves there."""
     annotations = mapping(node.raw, "metadata", "annotations")
     return next((str(annotations[k]).partition("/")[0] for k in PICKED if annotations.get(k)), "")
+
+
+def _shared(nodes: list[Node]) -> list[Record]:
+    """Nodes of different names that have one address: the one that the CNI picked, or the kubelet for it."""
+    by_address: dict[str, dict[str, Node]] = {}
+    for node in nodes:
+        for address in {_claimed(node), *node.internal_ips} - {""}:
+            by_address.setdefault(address, {})[node.name] = node
+    return [n for named in by_address.values() if len(named) > 1 for n in named.values()]
 
 
 def _near(address: str, addresses: list[str]) -> bool:
@@ -163,10 +205,13 @@ CAUSE = Cause(
         Node,
         CapturedPacket,
         Address,
+        Link,
     ),
     needs=(
         Message,
         Node,
+        Link,
+        CapturedPacket,
     ),
     rivals=(
         "node-firewall-rejects-pod-traffic",

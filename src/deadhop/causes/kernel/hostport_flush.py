@@ -69,9 +69,10 @@ def check(view: View) -> Iterator[Hypothesis]:
     declared = [
         t for t in tables if any(c.startswith(("CNI-HOSTPORT-DNAT", "KUBE-HOSTPORTS")) for c in t.chains)
     ]
-    looked = [
+    looked: list[Record] = [
         c for c in silent(view.of(CommandRun)) if re.search(r"iptables.*grep.*(?i:hostport|CNI-DN)", c.line)
     ]
+    looked += [c for c in view.of(LineCount) if not c.count and re.search(r"(?i:hostport|CNI-DN)", c.pattern)]
     flushed_by = said(view.of(Message), "firewall-running", "firewall-rewritten")
     flushed_by = [
         m
@@ -79,13 +80,15 @@ def check(view: View) -> Iterator[Hypothesis]:
         if m.field("unit") in ("iptables", "nftables", "firewalld", "ufw", "netfilter-persistent")
     ]
     yield from _beside(view, tables, looked, [*flushed, *flushed_by])
-    gone = ((service or base) and not jumps and not chains and flushed) or (
-        declared and flushed and not jumps
-    )
-    unjumped = chains and base and not jumps
-    if not (chains or service or missing or declared) or not (flushed or unjumped or missing or chains):
-        return
     wanted = view.where(Pod, lambda p: "hostPort" in str(p.raw))
+    gone = (
+        (service or base) and not jumps and not chains and (flushed or (base and wanted and flushed_by))
+    ) or (declared and flushed and not jumps)
+    unjumped = chains and base and not jumps
+    if not (chains or service or missing or declared) or not (
+        flushed or flushed_by or unjumped or missing or chains
+    ):
+        return
     counted = [
         c for c in view.of(LineCount) if c.pattern.lstrip("-A ").startswith(("KUBE-S", "KUBE-N")) and c.count
     ]
@@ -112,7 +115,7 @@ def _about_hostports(message: Message, runs: list[CommandRun]) -> bool:
 
 
 def _beside(
-    view: View, tables: list[IptablesTable], looked: list[CommandRun], flushed: list[Record]
+    view: View, tables: list[IptablesTable], looked: list[Record], flushed: list[Record]
 ) -> Iterator[Hypothesis]:
     """One node's table beside another's: the other has the chains, and here a search for them printed nothing."""
     for empty in looked:
@@ -131,6 +134,7 @@ def _beside(
                 shown("Service rules are there", [*services, *counts], weight=0.7, required=True, decide="iptables-save -t nat | grep -c KUBE-SVC"),
                 shown("another node has them", there, weight=0.9, decide="ssh OTHER-NODE iptables-save -t nat | grep HOSTPORT"),
                 shown("the firewall was restarted, flushed or restored", flushed, weight=1.0, decide="journalctl -u firewalld -u iptables --since today"),
+                shown("pods ask for hostPort", ports if flushed or there else [], weight=0.4),
             ),
             explains=("host ports refuse connections, while Services and pod addresses work",),
             fixes=(Fix(title="Recreate the pods", artifact="kubectl -n NAMESPACE delete pod -l APP  # the CNI writes the rules at ADD\n"),),

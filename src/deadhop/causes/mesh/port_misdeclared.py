@@ -66,6 +66,8 @@ def check(view: View) -> Iterator[Hypothesis]:
     preface = [a for a in view.of(EnvoyAccess) if a.method == "PRI" and "DPE" in a.flags]
     grpc += preface
     grpc += said(view.of(Message), "grpc-no-status", "grpc-bad-content-type", "frame-too-large")
+    # The server speaks HTTP/2 only and was sent HTTP/1.1: what a proxy makes of a port that is declared http.
+    spoken = said(view.of(Message), "http1-on-http2-server")
     grpc += [r for r in view.of(LocalReply) if r.reset_reason in ("protocol error",)]
     wrong: list[tuple[Service, str, float]] = []
     for each in view.of(Service):
@@ -79,6 +81,9 @@ def check(view: View) -> Iterator[Hypothesis]:
                 wrong.append((each, f"port {port.port} is declared {declared} and has HTTP routes", 2.2))
             elif declared in ("http", "tcp") and port.port in GRPC_PORTS:
                 wrong.append((each, f"port {port.port} is declared {declared} and carries gRPC", 1.9))
+            elif declared == "http" and spoken:
+                named = 2.2 if "grpc" in port.name.lower() else 1.9
+                wrong.append((each, f"port {port.port} is declared {declared} and the server speaks HTTP/2 only", named))  # fmt: skip
             elif declared in HTTP_PROTOCOLS and grpc:
                 wrong.append(
                     (
@@ -108,7 +113,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         checks=(
             shown(why or "istioctl analyze reports the port's name", [service] if service else analyzed, weight=weight or 2.0, required=True, decide="kubectl get svc SERVICE -o yaml   # ports[].name, appProtocol; istioctl analyze"),
             shown("istioctl analyze reports the port's name", analyzed if service else [], weight=0.6),
-            shown("the proxy breaks the stream", grpc, weight=1.0 if preface else 0.6),
+            shown("the proxy breaks the stream, or speaks HTTP/1.1 to the server", [*grpc, *spoken], weight=1.0 if preface or spoken else 0.6),
         ),
         explains=("the same calls work without a sidecar", "HTTP routing rules have no effect on a port that is not HTTP"),
         fixes=(Fix(title="Name the port after its protocol", artifact="ports:\n- name: grpc-api   # protocol first: http, http2, grpc, https, tls, tcp, mongo, mysql, redis\n  port: PORT\n  appProtocol: grpc\n"),),

@@ -69,7 +69,7 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 def _listed(view: View) -> frozenset[str]:
     """The kinds of which the evidence says that there are none at all."""
-    return frozenset(a.kind for a in view.of(Absent) if not a.name and not a.namespace)
+    return frozenset(a.kind for a in view.of(Absent) if not (a.name or a.namespace or a.selector))
 
 
 def _from_difference(view: View, proxy: Drifted) -> Hypothesis:

@@ -21,13 +21,14 @@ Istio meshConfig.outboundTrafficPolicy, Accessing External Services; Sidecar.out
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.kernel import Counter
-from deadhop.model.observed.kube import KubeObject, ServiceEntry, Sidecar, mapping
-from deadhop.model.observed.mesh import EnvoyAccess
+from deadhop.model.observed.kube import KubeObject, ServiceEntry, Sidecar, listing, mapping
+from deadhop.model.observed.mesh import EnvoyAccess, EnvoyRouteHost
 from deadhop.model.observed.policy import CiliumOption
 from deadhop.model.observed.shell import CommandRun
 from deadhop.model.record import Record
@@ -60,20 +61,32 @@ def check(view: View) -> Iterator[Hypothesis]:
         for k in view.of(KubeObject)
         if mapping(k.spec, "meshConfig", "outboundTrafficPolicy").get("mode") == MODE
     ]
-    other = [
+    # Istio's name for the catch-all of a sidecar that lets out registered hosts only (pilot networking/core/httproute.go).
+    modes += [r for r in view.of(EnvoyRouteHost) if r.vhost == "block_all"]
+    other: list[Record] = [
         o for o in view.of(CiliumOption) if o.key.endswith("outboundTrafficPolicy.mode") and o.value != MODE
     ]
+    other += [r for r in view.of(EnvoyRouteHost) if r.vhost == "allow_any"]
     failed: list[Record] = [
         e
         for e in view.of(HttpExchange)
-        if (e.status == 502 and "envoy" in e.header("server").lower() and not e.body)
+        if (
+            e.status == 502
+            and "envoy" in e.header("server").lower()
+            and not e.body
+            and not e.header("x-envoy-upstream-service-time")  # an upstream has answered
+        )
         or (
             e.error in ("tls", "reset", "empty")
             and (e.url.startswith("https") or "SSL_ERROR_SYSCALL" in e.error_text)
         )
     ]
     failed += [d for d in view.of(DialFailure) if d.error in ("reset", "tls")]
-    entries = view.of(ServiceEntry)
+    entries: list[Record] = [k for k in (*view.of(ServiceEntry), *view.of(KubeObject)) if k.kind == "ServiceEntry"]  # fmt: skip
+    wanted = {e.host for e in failed if isinstance(e, HttpExchange) and e.host}
+    listed: list[Record] = [k for k in entries if isinstance(k, KubeObject) and any(_covers(h, w) for h in _hosts(k) for w in wanted)]  # fmt: skip
+    routed = [r for r in view.of(EnvoyRouteHost) if any(d == w or d.startswith(f"{w}:") for d in r.domains for w in wanted)]  # fmt: skip
+    outside_mesh = [e for e in view.of(HttpExchange) if e.host in wanted and e.status and e.status < 500 and "envoy" not in e.header("server").lower()]  # fmt: skip
     outside = [e for e in failed if isinstance(e, HttpExchange) and e.status == 502]
     if not (holes or (modes and failed) or outside):
         return
@@ -84,12 +97,24 @@ def check(view: View) -> Iterator[Hypothesis]:
             shown("the sidecar sends the connection to the black hole, or closes or answers it itself", holes or failed, weight=2.3 if holes else 1.2, required=True, decide="kubectl logs POD -c istio-proxy --tail=50   # BlackHoleCluster, block_all"),
             judged("the outbound mode is registry-only", True if modes else (False if other and not holes else None), modes or (other if not holes else []), weight=1.0, required=not holes, decide="kubectl -n istio-system get configmap istio -o yaml | grep -A1 outboundTrafficPolicy"),
             shown("the call fails as a black hole does", failed if holes else [], weight=0.3),
-            judged("a service entry lists other hosts only", True if entries and holes else None, entries if holes else [], weight=0.2),
+            judged("a service entry lists other hosts only", not listed if entries and (holes or modes) else None, listed or entries if holes or modes else [], weight=0.8 if listed else 0.2),
+            judged("the proxy has no route for the host", False if routed and not holes else None, routed, weight=1.5, required=bool(routed and not holes)),
+            shown("the host answers a client without a sidecar", outside_mesh if modes else [], weight=0.4),
         ),
         explains=("the destination answers from a pod outside the mesh",),
         fixes=(Fix(title="Register the host", artifact="apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: NAME, namespace: NAMESPACE}\nspec:\n  hosts: [HOST]\n  location: MESH_EXTERNAL\n  resolution: DNS\n  ports:\n  - {number: 443, name: tls, protocol: TLS}\n"),),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _hosts(entry: KubeObject) -> list[str]:
+    """The hosts of a ServiceEntry, of its manifest or of the table's column."""
+    column = str(mapping(entry.raw, "cells").get("HOSTS") or "")
+    return [*(str(h) for h in listing(entry.spec, "hosts")), *re.findall(r"[\w*][\w.*-]+", column)]
+
+
+def _covers(host: str, wanted: str) -> bool:
+    return host == wanted or (host.startswith("*.") and wanted.endswith(host[1:]))
 
 
 CAUSE = Cause(
@@ -98,6 +123,7 @@ CAUSE = Cause(
     title="The mesh allows outbound traffic only to registered hosts, and the destination is not registered.",
     inputs=(
         EnvoyAccess,
+        EnvoyRouteHost,
         Counter,
         CiliumOption,
         Sidecar,

@@ -22,13 +22,15 @@ Istio, 503 errors after setting destination rule; istioctl analyze IST0101; Envo
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.kube import DestinationRule, VirtualService
-from deadhop.model.observed.mesh import EnvoyAccess
+from deadhop.model.observed.mesh import EnvoyAccess, EnvoyCluster
 from deadhop.model.observed.message import Message
+from deadhop.model.observed.proxy import ProxyResource
 from deadhop.model.record import Record
-from deadhop.snapshot.istio import cluster_parts, destinations, subsets
+from deadhop.snapshot.istio import ClusterName, cluster_parts, destinations, subsets
 from deadhop.snapshot.names import same_service
 from deadhop.snapshot.said import said
 
@@ -55,6 +57,9 @@ def check(view: View) -> Iterator[Hypothesis]:
             elif own or missing or analyzed or not rules:
                 undefined += [service, *own]
                 name = f"{to.subset} of {to.host}"
+    for part, sources in _without_cluster(view).items():
+        undefined += sources
+        name = name or f"{part.subset} of {part.host}"
     named = [
         m for m in missing if isinstance(m, EnvoyAccess) and (p := cluster_parts(m.cluster)) and p.subset
     ]
@@ -63,7 +68,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     if not (undefined or analyzed or missing):
         return
-    known = bool(rules) or bool(analyzed)
+    known = bool(rules) or bool(analyzed) or any(isinstance(r, ProxyResource) for r in undefined)
     yield Hypothesis(
         subject=f"subset {name}" if name else "the route's subset",
         title=f"The route names {'subset ' + name if name else 'a subset'}, and no destination rule defines it: its cluster does not exist.",
@@ -81,6 +86,32 @@ def check(view: View) -> Iterator[Hypothesis]:
     )  # fmt: skip
 
 
+def _without_cluster(view: View) -> dict[ClusterName, list[Record]]:
+    """Subsets to which the proxy's own routes lead and that are not among the clusters which it has for that host, each
+    with the records that show both."""
+    have = [(p, c) for c in view.of(EnvoyCluster) if (p := cluster_parts(c.name))]
+    found: dict[ClusterName, list[Record]] = {}
+    for route in view.of(ProxyResource):
+        if route.kind != "route" or route.state != "active":
+            continue
+        for part in (cluster_parts(text) for text in _texts(route.raw)):
+            if part is None or not part.subset:
+                continue
+            beside = [c for p, c in have if same_service(p.host, part.host)]
+            if beside and not any(p.subset == part.subset and p.port == part.port for p, c in have if c in beside):  # fmt: skip
+                found.setdefault(part, []).extend(r for r in (route, *beside) if r not in found[part])
+    return found
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string of a resource; its nesting is bounded by the readers."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+
+
 CAUSE = Cause(
     slug=SLUG,
     family="mesh",
@@ -90,6 +121,8 @@ CAUSE = Cause(
         Message,
         VirtualService,
         DestinationRule,
+        EnvoyCluster,
+        ProxyResource,
     ),
     rivals=(
         "subset-selects-no-endpoints",

@@ -52,7 +52,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     plain = [
         e for e in view.of(HttpExchange) if e.host in hosts and (e.status or 500) < 400 and not _upgrade(e)
     ]
-    unruled = [a for a in view.of(Absent) if a.kind == "AuthorizationPolicy" and not a.name]
+    unruled = [a for a in view.of(Absent) if a.kind == "AuthorizationPolicy" and not (a.name or a.selector)]
     yield Hypothesis(
         subject=f"upgrade to {_wanted(asked[0])}" if asked else "the requested upgrade",
         title=f"The proxy refuses the HTTP upgrade{' to ' + _wanted(other[0]) if other else ''}: it lets through only the types that it is configured for.",

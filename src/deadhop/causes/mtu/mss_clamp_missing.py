@@ -27,8 +27,8 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.net import Link
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.packets import CapturedPacket
-from deadhop.snapshot.captures import never_established, pair
-from deadhop.snapshot.sizes import devices
+from deadhop.snapshot.captures import never_established, pair, unheard_acks
+from deadhop.snapshot.sizes import devices, role
 
 SLUG = "mss-clamp-missing-on-tunnel-path"
 HEADERS = 40
@@ -51,9 +51,16 @@ def check(view: View) -> Iterator[Hypothesis]:
         if p.tcp_flags == "S" and any(q.tcp_flags == "S" and p.src != q.src and p.dst == q.dst for q in large)
     ]
     beyond = [p for p in large if p.ttl is not None and p.ttl not in (64, 128, 255)]
+    # Without any, the two ends announce what each has of its own, and use the smaller (RFC 9293 §3.7.1).
+    within = [p for p in large if role(p.dev) in ("tunnel", "vpn")]
     rules = [m for m in view.of(Message) if m.kind == "mss-clamp"]
     tunnels = [d.record for d in narrow]
-    stuck = [p for p in never_established(view.of(CapturedPacket)) if pair(p) in {pair(q) for q in large}]
+    packets = view.of(CapturedPacket)
+    stuck = [
+        p
+        for p in (*never_established(packets), *unheard_acks(packets))
+        if pair(p) in {pair(q) for q in large}
+    ]
     if not large:
         return
     yield Hypothesis(
@@ -63,6 +70,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             judged("a SYN carries an MSS of the large side", True, large, weight=1.0, required=True),
             shown("the other direction (or the tunnel) allows less", [*clamped, *tunnels], weight=1.2, required=True, decide="ip -d link; iptables -t mangle -S | grep TCPMSS"),
             shown("the SYN has already passed a forwarder", beyond, weight=0.6),
+            shown("a forwarder or a tunnel lies on the way", [] if beyond or tunnels else within, weight=0.2, required=not (beyond or tunnels), decide="ip -d link; tcpdump -vni TUNNEL 'tcp[tcpflags] & tcp-syn != 0'"),
             judged("the handshake completes", False if stuck else None, stuck, weight=1.5, required=bool(stuck)),
             judged("nobody else on that way announces less of its own accord", False if beside else None, beside, weight=1.5, required=bool(beside)),
             judged("no rule clamps the MSS", False if rules else None, rules, weight=0.5),

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from deadhop.evidence.fields import host_port
 from deadhop.hops.policy import cilium, kubernetes
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.dns import DnsLookup, DnsQuery
@@ -31,14 +32,17 @@ from deadhop.model.observed.http import DialFailure
 from deadhop.model.observed.kube import (
     CiliumClusterwideNetworkPolicy,
     CiliumNetworkPolicy,
+    Endpoints,
     KubeObject,
     NetworkPolicy,
+    Pod,
     listing,
     mappings,
 )
 from deadhop.model.observed.policy import CiliumEvent, Flow, FlowEnd
 
 SLUG = "egress-policy-missing-dns-allow"
+DNS_NAMES = ("dns-default", "coredns", "kube-dns", "node-local-dns")
 DNS_PORTS = ("53", "5353", "8053", "1053", "9053", "dns", "dns-tcp", "dns-udp")
 ARTIFACT = """egress:
 - to:
@@ -89,12 +93,23 @@ def _wide(peers: Any) -> bool:
     )
 
 
-def _dns_server(end: FlowEnd) -> bool:
+def _dns_server(end: FlowEnd, servers: frozenset[str]) -> bool:
     """Whether a flow goes to port 53, or to the port on which a pod of the cluster DNS listens instead."""
     if end.port == 53:
         return True
-    named = any(word in end.name or word in " ".join(end.labels) for word in ("dns-default", "coredns", "kube-dns", "node-local-dns"))  # fmt: skip
+    named = end.ip in servers or any(word in end.name or word in " ".join(end.labels) for word in DNS_NAMES)
     return named and str(end.port) in DNS_PORTS
+
+
+def _servers(view: View) -> frozenset[str]:
+    """The addresses of the pods of the cluster DNS, by its endpoints and by the pods' names and labels."""
+    rows = [e for e in view.of(Endpoints) if _is_dns(e, e.service)]
+    listed = {host_port(a)[0] for e in rows for a in (*e.ready, *e.not_ready)}
+    return frozenset(listed | {p.ip for p in view.of(Pod) if p.ip and _is_dns(p, "")})
+
+
+def _is_dns(row: KubeObject, service: str) -> bool:
+    return any(w in f"{row.name} {service} {dict(row.labels).values()}" for w in DNS_NAMES)
 
 
 def check(view: View) -> Iterator[Hypothesis]:
@@ -104,11 +119,16 @@ def check(view: View) -> Iterator[Hypothesis]:
         *view.of(CiliumClusterwideNetworkPolicy),
     ]
     egress = [p for p in policies if governs_egress(p)]
+    servers = _servers(view)
     denied: list[Flow | CiliumEvent] = [
-        f for f in view.of(Flow) if f.denied and f.dns is None and _dns_server(f.dst)
+        f for f in view.of(Flow) if f.denied and f.dns is None and _dns_server(f.dst, servers)
     ]
     denied += [
-        e for e in view.of(CiliumEvent) if e.verdict == "DROPPED" and "olicy" in e.reason and e.dport == 53
+        e
+        for e in view.of(CiliumEvent)
+        if e.verdict == "DROPPED"
+        and "olicy" in e.reason
+        and _dns_server(FlowEnd(ip=e.dst, port=e.dport), servers)
     ]
     lost = [
         *(
@@ -164,6 +184,8 @@ CAUSE = Cause(
         DialFailure,
         DnsLookup,
         DnsQuery,
+        Endpoints,
+        Pod,
     ),
     needs=(NetworkPolicy, CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy, Flow, CiliumEvent, DnsQuery),
     rivals=(

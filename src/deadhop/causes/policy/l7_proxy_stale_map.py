@@ -29,6 +29,7 @@ from deadhop.model.observed.http import HttpExchange
 from deadhop.model.observed.kube import CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy, Pod
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.policy import CiliumOption, Flow
+from deadhop.model.record import Record
 from deadhop.snapshot.ages import younger
 from deadhop.snapshot.entities import LOCAL, WORLD, number
 from deadhop.snapshot.fqdn_policy import ports, rules
@@ -75,34 +76,64 @@ def check(view: View) -> Iterator[Hypothesis]:
 def _two_views(view: View, l7: list[Flow], redirected: list[Flow]) -> Iterator[Hypothesis]:
     """The proxy's own log, or the ages of its pod and of the agent's, beside a request that L3 and L4 let pass."""
     told = said(view.of(Message), "proxy-identity")
+    held = _held(said(view.of(Message), "bpf-map", "bpf-map-held"))
     for flow in l7:
-        if number(flow.dst.identity) < LOCAL and flow.dst.identity in WORLD:
-            continue
-        blind = [m for m in told if m.field("dst") in WORLD and m.field("src") in (flow.src.identity, "")]
+        blind: list[Record] = [
+            m for m in told if m.field("dst") in WORLD and m.field("src") in (flow.src.identity, "")
+        ]
         older = _older(view.of(Pod))
         passed = [
             f
             for f in (*redirected, *view.of(Flow))
             if not f.denied
-            and f.dst.ip == flow.dst.ip
+            and _same_end(f, flow)
             and ("to-proxy" in f.event or "ALLOWED" in f.verdict or f in redirected)
         ]
-        if not passed or not (blind or older):
+        identity = next((f.dst.identity for f in (flow, *passed) if number(f.dst.identity) >= LOCAL), "")
+        if flow.dst.identity in WORLD:
+            if not any(f.src.port == flow.src.port and number(f.dst.identity) >= LOCAL for f in passed):
+                continue  # world for L3 and L4 as well
+            blind.append(flow)
+        if not passed or not (blind or older or held):
             continue
+        to = flow.dst.ip or flow.dst.name
         yield Hypothesis(
-            subject=f"{flow.src.name or flow.src.ip} to {flow.dst.ip}",
-            title=f"The L7 proxy denies a request to {flow.dst.ip} that L3 and L4 allow: it does not see the address' identity {flow.dst.identity}.",
+            subject=f"{flow.src.name or flow.src.ip} to {to}",
+            title=f"The L7 proxy denies a request to {to} that L3 and L4 allow: it does not see the address' identity {identity or flow.dst.identity}.",
             checks=(
                 shown("the proxy denies the request", l7[:3], weight=0.8, required=True),
                 shown("L3 and L4 allow it, with a redirect to the proxy", passed[:3], weight=0.9, required=True),
-                shown("the proxy takes the destination for world", blind[:3], weight=1.7, required=not older, decide="kubectl -n kube-system logs POD-OF-CILIUM-ENVOY | grep 'destination identity'"),
-                shown("the agent was restarted after the proxy", older, weight=1.2, required=not blind, decide="kubectl -n kube-system get pods -o wide | grep cilium"),
+                shown("the proxy takes the destination for world", blind[:3], weight=1.7, required=not (older or held), decide="kubectl -n kube-system logs POD-OF-CILIUM-ENVOY | grep 'destination identity'"),
+                shown("the proxy holds another map open than the one that is pinned now", held, weight=1.7),
+                shown("the agent was restarted after the proxy", older, weight=1.2, required=not (blind or held), decide="kubectl -n kube-system get pods -o wide | grep cilium"),
             ),
             explains=("it begins with a restart of the agent and ends with a restart of the proxy",),
             fixes=(Fix(title="Restart the proxy after the agent", artifact="kubectl -n kube-system rollout restart ds/cilium-envoy\n"),),
             prior=-1.6,
         )  # fmt: skip
         return
+
+
+def _same_end(a: Flow, b: Flow) -> bool:
+    """Whether two flows go to one address, or to one name where the log shows names."""
+    return bool(a.dst.ip and a.dst.ip == b.dst.ip) or bool(a.dst.name and a.dst.name == b.dst.name)
+
+
+def _held(maps: list[Message]) -> list[Message]:
+    """The address map that is pinned and another one of its name that the proxy holds."""
+    named = [m for m in maps if m.kind == "bpf-map" and m.field("name").startswith("cilium_ipcache")]
+    pinned = [m for m in named if m.field("path")]
+    open_ = {m.field("id"): m for m in maps if m.kind == "bpf-map-held" and m.field("program") == "envoy"}
+    current = {(m.where, m.field("id")) for m in pinned}
+    here = {where for where, _id in current}
+    stale = [
+        m
+        for m in named
+        if m.where in here
+        and (m.where, m.field("id")) not in current
+        and (m.field("id") in open_ or "envoy" in m.field("programs"))
+    ]
+    return [*pinned, *stale, *(open_[m.field("id")] for m in stale if m.field("id") in open_)] if pinned and stale else []  # fmt: skip
 
 
 def _older(pods: list[Pod]) -> list[Pod]:

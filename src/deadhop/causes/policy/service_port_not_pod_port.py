@@ -119,7 +119,8 @@ def check(view: View) -> Iterator[Hypothesis]:
             for p, rule in all_rules(policies, d)
             if str(served) in rule_ports(rule)
         ]
-        if str(target) in named_ports or (not hit and not ruled):
+        # Policies that are shown and do not name the Service's port: their author did not mean it.
+        if str(target) in named_ports or (not ruled and (not hit or policies)):
             continue
         meant = [s for s in shown_by if isinstance(s, Service) and any(_names(rule, served, s) for _p, rule in all_rules(policies, "egress"))]  # fmt: skip
         failed = [

@@ -57,7 +57,9 @@ def check(view: View) -> Iterator[Hypothesis]:
     system = [p for p in pods if p.namespace in ("kube-system", "calico-system") or p.name.startswith(("kube-proxy", "coredns"))]  # fmt: skip
     off = [o for o in view.of(CiliumOption) if OFF.get(o.key.lower().lstrip("-")) == o.value.lower()]
     calls = [(r, t) for t in view.of(IptablesTable) if t.name == "filter" for r in t.rules if r.chain in BASE]
-    none = [a for a in view.of(Absent) if a.kind == "NetworkPolicy" and not (a.name or a.namespace)]
+    none = [
+        a for a in view.of(Absent) if a.kind == "NetworkPolicy" and not (a.name or a.namespace or a.selector)
+    ]
     for controller in CONTROLLERS:
         jumps = [(r, t) for r, t in calls if r.target.startswith(controller.chains)]
         # A listing cut down by grep shows the chains and not who calls them.

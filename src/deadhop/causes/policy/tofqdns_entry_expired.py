@@ -23,17 +23,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deadhop.evidence.fields import rfc3339
+from deadhop.evidence.fields import integer, rfc3339
 from deadhop.hops.fqdn_world import FqdnWorld, Taught, walk
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.finding import Check
 from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.kube import CiliumClusterwideNetworkPolicy, CiliumNetworkPolicy
+from deadhop.model.observed.message import Message
 from deadhop.model.observed.policy import Flow, FqdnCacheEntry, FqdnCacheListing, FqdnSelector
 from deadhop.model.record import Record
 from deadhop.snapshot.clock import within_year
 from deadhop.snapshot.fqdn_policy import Selector, selectors
 from deadhop.snapshot.learned import Learned, learned, world_denials
+from deadhop.snapshot.said import said
 
 SLUG = "tofqdns-entry-expired"
 
@@ -54,7 +56,8 @@ def check(view: View) -> Iterator[Hypothesis]:
                     fact.record.dns.ttl if isinstance(fact.record, Flow) and fact.record.dns else None,
                     flow.time,
                 )
-                yield _hypothesis(flow, fact, selector, chosen, ended)
+                lasting = [m for m in said(view.of(Message), "jvm-dns-cache") if _forever(m, fact.record)]
+                yield _hypothesis(flow, fact, selector, chosen, ended, lasting)
                 return
 
 
@@ -113,7 +116,12 @@ def _ended(expires: str, answered: float | None, ttl: int | None, denied: float 
 
 
 def _hypothesis(
-    flow: Flow, fact: Learned, selector: Selector | None, chosen: list[Selector], ended: bool | None
+    flow: Flow,
+    fact: Learned,
+    selector: Selector | None,
+    chosen: list[Selector],
+    ended: bool | None,
+    lasting: list[Message],
 ) -> Hypothesis:
     return Hypothesis(
         subject=f"{fact.name} at {flow.dst.ip}",
@@ -123,6 +131,7 @@ def _hypothesis(
             Check(text=f"the cache had learned {flow.dst.ip} for {fact.name}", holds=True, weight=0.9, required=True, records=(fact.record,)),
             judged("its entry ended before the denied connection", ended, [fact.record] if ended is not None else [], weight=1.4, required=True, decide="cilium-dbg fqdn cache list; hubble observe --verdict DROPPED -o jsonpb"),
             judged(f"a selector covers {fact.name}", True if selector else None, [selector.record] if selector else [], weight=0.5, decide="cilium-dbg fqdn names"),
+            shown("the client keeps addresses longer than the answer allows", lasting, weight=0.5),
         ),
         explains=("fresh lookups restore access; clients that do not resolve again fail",),
         world=FqdnWorld(client=flow.src.name or flow.src.ip, wanted=fact.name, address=flow.dst.ip, selectors=tuple(s.core for s in chosen), taught=(Taught(asked=fact.name, addresses=fact.addresses, expired=True),)),
@@ -140,6 +149,13 @@ def _hypothesis(
     )  # fmt: skip
 
 
+def _forever(message: Message, record: Record) -> bool:
+    """Whether a Java client keeps what it resolved for ever (-1), or longer than the entry lives."""
+    ttl = integer(message.field("ttl"))
+    entry = record.ttl if isinstance(record, FqdnCacheEntry) else None
+    return ttl is not None and (ttl < 0 or (entry is not None and ttl > entry))
+
+
 CAUSE = Cause(
     slug=SLUG,
     family="policy",
@@ -153,6 +169,7 @@ CAUSE = Cause(
         CiliumClusterwideNetworkPolicy,
         DialFailure,
         HttpExchange,
+        Message,
     ),
     needs=(Flow, FqdnCacheEntry),
     rivals=("fqdn-max-ips-per-hostname-exceeded", "fqdn-ip-from-client-cache-not-observed"),

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.finding import Check
 from deadhop.model.observed.http import HttpExchange, LocalReply
-from deadhop.model.observed.kube import Endpoints, Pod, Service
+from deadhop.model.observed.kube import Absent, Endpoints, Pod, Service
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.message import Message
 from deadhop.snapshot.replies import Reply, replies, with_flag, without_flag
@@ -46,6 +46,10 @@ def check(view: View) -> Iterator[Hypothesis]:
         wanted = set(service.selector)
         matching = [p for p in pods if wanted <= set(p.labels)]
         none = empty.get(service.name)
+        searched = view.where(Absent, lambda a, s=service: a.kind == "Pod" and bool(a.selector) and set(a.selector) == set(s.selector or ()) and a.namespace in ("", s.namespace))  # type: ignore[misc]  # fmt: skip
+        if searched and not matching:
+            yield _hypothesis(service, none, [], matching, answers, searched)
+            continue
         if none is None and not pods:
             continue
         near = [p for p in pods if wanted & set(p.labels) or p.name.startswith(service.name)]
@@ -60,7 +64,12 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 
 def _hypothesis(
-    service: Service, none: Endpoints | None, near: list[Pod], matching: list[Pod], answers: list[Reply]
+    service: Service,
+    none: Endpoints | None,
+    near: list[Pod],
+    matching: list[Pod],
+    answers: list[Reply],
+    searched: tuple[Absent, ...] = (),
 ) -> Hypothesis:
     wanted = ", ".join(f"{k}={v}" for k, v in service.selector or ())
     return Hypothesis(
@@ -68,7 +77,7 @@ def _hypothesis(
         title=f"The selector of {service.ref} ({wanted}) matches no ready pod.",
         checks=(
             Check(text=f"{service.ref} selects {wanted}", holds=True, weight=0.4, required=True, records=(service,)),
-            judged("no pod carries these labels", (not matching) if (near or matching) else None, near or matching, weight=1.6, decide=f"kubectl get pods -n {service.namespace or 'default'} -l '{wanted.replace(', ', ',')}'"),
+            judged("no pod carries these labels", (not matching) if (near or matching or searched) else None, near or matching or searched, weight=1.6, decide=f"kubectl get pods -n {service.namespace or 'default'} -l '{wanted.replace(', ', ',')}'"),
             shown("its endpoints are empty", [none] if none else [], weight=1.8, decide=f"kubectl get endpointslices -n {service.namespace or 'default'} -l kubernetes.io/service-name={service.name}"),
             shown("a proxy found no healthy upstream", with_flag(answers, "UH"), weight=0.8),
         ),
@@ -110,7 +119,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="service",
     title="The Service's selector matches no ready pod, so it has no endpoints.",
-    inputs=(Service, Endpoints, Pod, LocalReply, EnvoyAccess, HttpExchange, Message),
+    inputs=(Service, Endpoints, Pod, Absent, LocalReply, EnvoyAccess, HttpExchange, Message),
     needs=(Service, Endpoints, LocalReply, EnvoyAccess, Message),
     rivals=("service-port-mismatch", "service-targetport-mismatch", "app-not-listening"),
     check=check,

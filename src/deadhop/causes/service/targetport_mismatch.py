@@ -22,6 +22,7 @@ Kubernetes, Debug Services; Service spec.ports.targetPort.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,6 +40,11 @@ from deadhop.snapshot.said import said
 from deadhop.snapshot.services import together
 
 SLUG = "service-targetport-mismatch"
+#: Programs that take a Service's endpoints and dial these.
+PROXIES = ("nginx", "reverse-proxy")
+_REFUSED = re.compile(r"dial tcp (?P<ip>\d+(?:\.\d+){3}):(?P<port>\d{1,5}): connect: connection refused")
+#: Containers that meshes add: their ports are no application's.
+SIDECARS = ("istio-proxy", "linkerd-proxy", "envoy-sidecar", "kuma-sidecar")
 
 
 def check(view: View) -> Iterator[Hypothesis]:
@@ -84,6 +90,7 @@ def check(view: View) -> Iterator[Hypothesis]:
                 fixes=(Fix(title="Set targetPort to the port of the process", artifact=f"kubectl edit service {ends.service}   # spec.ports[].targetPort\n"),),
                 prior=-1.2,
             )  # fmt: skip
+    yield from _dialled(view, opened, [*listening, *answering])
     for service, records in together(view.of(Service)):
         if service.headless:
             continue
@@ -91,9 +98,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             target = port.target if port.target is not None else None
             if target is None or (isinstance(target, str) and "{" in target):
                 continue
-            fitting = [
-                d for d in declared if not service.selector or not d[3] or set(service.selector) <= d[3]
-            ]
+            fitting = [d for d in declared if bool(refused and not d[3]) or _behind(service, d)]
             exposed = [d for d in fitting if (target in d[1] if isinstance(target, int) else target in d[2])]
             heard: list[Record] = [
                 r for f in through if f.port != target and isinstance(target, int) for r in (f.run, f.answer)
@@ -125,11 +130,53 @@ def check(view: View) -> Iterator[Hypothesis]:
             )  # fmt: skip
 
 
+def _dialled(view: View, opened: set[str], evidence: list[Record]) -> Iterator[Hypothesis]:
+    """What an ingress proxy dials are a Service's endpoints: pods at the target port, which is the Service's own unless it
+    says another (API reference, ServicePort)."""
+    services = [s for s in view.of(Service) if not s.headless]
+    outer = {s.cluster_ip for s in services} | {a for s in services for a in s.external}
+    dials: list[tuple[str, int | None, Record]] = [
+        (d.ip, d.port, d)
+        for d in view.of(DialFailure)
+        if d.error == "refused" and d.program in PROXIES and d.ip
+    ]
+    for message in said(view.of(Message), "proxy-error"):
+        if to := _REFUSED.search(message.field("why")):
+            dials.append((to["ip"], int(to["port"]), message))
+    inner = {m.field("port") for m in evidence if isinstance(m, Message)}  # also on the loopback device
+    for service in services:
+        for port in service.ports:
+            same = [d for ip, number, d in dials if number == port.port and ip not in outer]
+            if port.target is not None or not same or not opened or str(port.port) in opened | inner:
+                continue
+            yield Hypothesis(
+                subject=f"{service.ref} port {port.port}",
+                title=f"The pods of {service.ref} are dialled at port {port.port}, and listen on {', '.join(sorted(opened)[:3])}.",
+                checks=(
+                    shown("a proxy is refused by the endpoints at the port that they have from the Service", [service, *same], weight=1.2, required=True),
+                    shown("the pod listens on another port", evidence, weight=1.5, required=True, decide="kubectl exec POD -- ss -ltnp"),
+                ),
+                explains=("the endpoints show the pod's address with a port where nothing listens",),
+                fixes=(Fix(title="Set targetPort to the port of the process", artifact=f"kubectl -n {service.namespace or 'NAMESPACE'} edit service {service.name}   # spec.ports[].targetPort\n"),),
+                prior=-1.2,
+            )  # fmt: skip
+
+
 Declared = tuple[KubeObject, set[int], set[str], set[tuple[str, str]]]
 
 
+def _behind(service: Service, pod: Declared) -> bool:
+    """Whether a pod or its workload is one that the Service selects; by the names where labels or the selector are not shown."""
+    if service.selector and pod[3]:
+        return set(service.selector) <= pod[3]
+    name = pod[0].name
+    return not name or not service.name or name.startswith(service.name) or service.name.startswith(name)
+
+
 def _ports(owner: KubeObject, spec: dict[str, Any]) -> Declared:
-    ports = [p for c in mappings(spec, "containers") for p in mappings(c, "ports")]
+    own = [c for c in mappings(spec, "containers") if c.get("name") not in SIDECARS]
+    # A container that declares no port may listen on any.
+    ports = [p for c in own for p in mappings(c, "ports")] if all(c.get("ports") for c in own) else []
     labels = mapping(owner.spec, "template", "metadata", "labels") or dict(owner.labels)
     return (
         owner,

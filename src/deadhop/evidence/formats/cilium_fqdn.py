@@ -121,6 +121,9 @@ def _selectors(lines: Lines, i: int, context: Context) -> tuple[int, list[Record
 
 
 def _match_cache(value: Any) -> bool:
+    """The listing, or one entry of it that jq took out."""
+    if isinstance(value, dict):
+        return {"fqdn", "ips", "ttl"} <= value.keys() and "expiration-time" in value
     return (
         isinstance(value, list)
         and bool(value)
@@ -129,8 +132,9 @@ def _match_cache(value: Any) -> bool:
 
 
 def _read_cache(value: Any, locate: Locate, context: Context) -> Iterable[Record]:
-    rows = [v for v in value if isinstance(v, dict) and v.get("fqdn")]
-    yield FqdnCacheListing(source=locate(), where=context.where, rows=len(rows))
+    one = isinstance(value, dict)
+    rows = [v for v in ([value] if one else value) if isinstance(v, dict) and v.get("fqdn")]
+    yield FqdnCacheListing(source=locate(), where=context.where, rows=len(rows), complete=not one)
     for i, row in enumerate(rows):
         ips = row.get("ips")
         yield FqdnCacheEntry(

@@ -26,7 +26,7 @@ _LIBC = re.compile(
     re.I,
 )
 _NXDOMAIN = re.compile(
-    r"(?:resolv\w*|lookup|lookup of|looking up|DNS\b.{0,20})\W+(?:host(?:name)?|name|address(?: of| for)?|peer|node)?\W*(?:\w+@)?(?P<name>[A-Za-z0-9][\w-]*(?:\.[\w-]+)+)\W.{0,40}?\b(?P<what>nxdomain|NXDOMAIN|not found|host not found|timed? ?out|timeout|servfail|SERVFAIL)\b"
+    r"(?:resolv\w*|lookup|lookup of|looking up|getaddrinfo\(host|DNS\b.{0,20})\W+(?:host(?:name)?|name|address(?: of| for)?|peer|node)?\W*(?:\w+@)?(?P<name>[A-Za-z0-9][\w-]*(?:\.[\w-]+)+)\W.{0,40}?\b(?P<what>nxdomain|NXDOMAIN|not found|host not found|timed? ?out|timeout|servfail|SERVFAIL)\b"
 )
 _UNRESOLVED = re.compile(
     r"(?:could ?n[o']t|could not|cannot|can't|unable to|failed to) (?:resolve|look ?up)\s+(?:(?:the )?(?:host ?name|host|server|broker|address|name|node|peer|domain|endpoint)s?(?: of| for)?\s*:?\s*)?[\"'(]?(?P<name>[A-Za-z0-9][\w-]*(?:\.[\w-]+)+)",
@@ -90,10 +90,14 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             proto=proto,
             error=error,
             resolver=resolver,
-            program=program["name"] if program else "",
+            program=program["name"] if program else ("reverse-proxy" if _PROXY.search(line) else ""),
             text=line[:500],
         )
     ]
+
+
+#: What Go's httputil.ReverseProxy writes of an upstream that it cannot dial.
+_PROXY = re.compile(r"http: proxy error: dial ")
 
 
 def _time(line: str) -> float | None:

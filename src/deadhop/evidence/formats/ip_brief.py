@@ -1,4 +1,4 @@
-"""``ip -br link`` and ``ip -br addr``: one line for each device."""
+"""``ip -br link`` and ``ip -br addr``: one line for each device; ``ip -o addr``: one for each address."""
 
 from __future__ import annotations
 
@@ -47,9 +47,37 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     return i + 1, records
 
 
-FORMAT = LineFormat(
-    "ip-brief",
-    re.compile(r"^\s*[\w.@-]+\s+(?:UP|DOWN|UNKNOWN|LOWERLAYERDOWN)\s+[0-9a-fA-F]"),
-    _read,
-    priority=45,
+_ONE = re.compile(
+    r"^\s*\d+: (?P<name>[\w.-]+)(?:@\S+)?\s+inet(?P<six>6?) (?P<local>[\da-fA-F.:]+)(?: peer (?P<peer>[\da-fA-F.:]+))?(?:/(?P<len>\d+))?(?: (?:brd|metric) \S+)*(?: scope (?P<scope>\w+))?"
+)
+
+
+def _read_one(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    match = _ONE.match(lines.text[i])
+    if match is None or not is_ip(match["local"]):
+        return i, []
+    family = 6 if match["six"] else 4
+    length = int(match["len"]) if match["len"] and len(match["len"]) < 4 else {4: 32, 6: 128}[family]
+    return i + 1, [
+        Address(
+            source=lines.source(i),
+            where=context.where,
+            ifname=match["name"],
+            local=match["local"],
+            peer=match["peer"],
+            prefixlen=length,
+            family=family,
+            scope=match["scope"],
+        )
+    ]
+
+
+FORMATS = (
+    LineFormat(
+        "ip-brief",
+        re.compile(r"^\s*[\w.@-]+\s+(?:UP|DOWN|UNKNOWN|LOWERLAYERDOWN)\s+[0-9a-fA-F]"),
+        _read,
+        priority=45,
+    ),
+    LineFormat("ip-oneline", re.compile(r"^\s*\d+: \S+\s+inet6? [\da-fA-F]"), _read_one, priority=45),
 )

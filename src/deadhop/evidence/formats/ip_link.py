@@ -69,6 +69,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
                 info["pmtudisc"] = not pmtudisc[1]
             if under := re.search(r"\bdev ([\w.@-]+)", kind["rest"]):
                 info["dev"] = under[1]
+            if own := re.search(r"\blocal ([\da-fA-F.:]+)", kind["rest"]):
+                info["local"] = own[1]
     i = max((at for at, _line in below), default=i) + 1
     state = re.search(r" state (\S+)", rest)
     qdisc = re.search(r" qdisc (\S+)", rest)

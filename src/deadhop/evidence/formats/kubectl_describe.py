@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from deadhop.evidence.asked import operands
+from deadhop.evidence.described import containers
 from deadhop.evidence.fields import integer, is_ip
 from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.evidence.formats.kubectl_table import asked_namespace
+from deadhop.evidence.kinds import kind_of
 from deadhop.model.observed.kube import Endpoints, Pod, Service, ServicePort
 from deadhop.model.record import Record
 
@@ -54,10 +57,54 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     if "Selector" in first and ("Port" in first or "Endpoints" in first):
         return i, _service(common, fields, first)
     ip = first.get("IP", "")
-    node = first.get("Node", "").partition("/")[0]
+    node, _, address = first.get("Node", "").partition("/")
+    spec = _spec(text[start:i])
+    on_host = (ip == address) if spec and is_ip(ip) and is_ip(address) else None
+    if spec and on_host:
+        spec["hostNetwork"] = True
     return i, [
-        Pod(**common, kind="Pod", ip=ip if is_ip(ip) else "", node=node, phase=first.get("Status", ""))
+        Pod(
+            **common,
+            kind="Pod",
+            ip=ip if is_ip(ip) else "",
+            node=node,
+            phase=first.get("Status", ""),
+            raw={"spec": spec} if spec else {},
+            host_network=on_host,
+        )
     ]
+
+
+def _spec(rows: list[str]) -> dict[str, Any]:
+    """The containers, where their sections are whole: the conditions follow them."""
+    heads = {
+        row.strip(): n
+        for n, row in enumerate(rows)
+        if re.match(r"^(?:Init Containers|Containers|Conditions):\s*$", row)
+    }
+    first, last = heads.get("Containers:"), heads.get("Conditions:")
+    if first is None or last is None or last < first or any(row.strip() == "..." for row in rows):
+        return {}
+    found = {"containers": containers(rows[first + 1 : last])}
+    if (init := heads.get("Init Containers:")) is not None and init < first:
+        found["initContainers"] = containers(rows[init + 1 : first])
+    return found if found["containers"] else {}
+
+
+def _read_container(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    """A container of a pod, as ``grep -A`` leaves it; the command names the pod."""
+    argv = context.command.argv if context.command else ()
+    words = operands(argv, "describe")
+    kind, _, named = words[0].partition("/") if words else ("", "", "")
+    name = named or (words[1] if len(words) > 1 else "")
+    end = i + 1
+    while end < len(lines.text) and re.match(r"^ {4,}\S", lines.text[end]):
+        end += 1
+    found = containers(lines.text[i:end])
+    if kind_of(kind) != "Pod" or not name or not any("ports" in c for c in found):
+        return i, []
+    source = lines.source(i, end - 1)
+    return end, [Pod(source=source, where=context.where, kind="Pod", name=name, namespace=asked_namespace(context), raw={"spec": {"containers": found}})]  # fmt: skip
 
 
 def _service(common: dict[str, Any], fields: dict[str, list[str]], first: dict[str, str]) -> list[Record]:
@@ -128,4 +175,7 @@ _PIECE = re.compile(
 FORMATS = (
     LineFormat("kubectl-describe", re.compile(r"^Name:\s{2,}\S"), _read, priority=28),
     LineFormat("kubectl-describe-piece", _PIECE, _read_piece, priority=29),
+    LineFormat(
+        "kubectl-describe-container", re.compile(r"^  [a-z0-9][a-z0-9-]*:\s*$"), _read_container, priority=11
+    ),
 )

@@ -96,12 +96,17 @@ def _absent(lines: Lines, i: int, context: Context) -> list[Record]:
     kind = asked_kind(context)
     if kind and (match := _NOTHING.match(line)):
         namespace = match["ns"] or asked_namespace(context)
-        return [Absent(source=lines.source(i), where=context.where, kind=kind, namespace=namespace)]
+        argv = context.command.argv if context.command else ()
+        asked = option(argv, "-l", "--selector")
+        chosen = tuple(
+            (k, v) for k, eq, v in (p.replace("==", "=").partition("=") for p in asked.split(",")) if eq
+        )
+        return [Absent(source=lines.source(i), where=context.where, kind=kind, namespace=namespace, selector=chosen)]  # fmt: skip
     return []
 
 
-def _labels(cells: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    shown = cells.get("LABELS", "")
+def _labels(cells: dict[str, str], column: str = "LABELS") -> tuple[tuple[str, str], ...]:
+    shown = cells.get(column, "")
     return tuple((k, v) for k, _eq, v in (pair.partition("=") for pair in shown.split(",") if "=" in pair))
 
 
@@ -165,7 +170,8 @@ def _row(
     labels = _labels(_cells(columns, line)) if "LABELS" in names else ()
     if match := _POD_ROW.match(line):
         ready, total = match["ready"].split("/")
-        shown_cells = _cells(columns, line) if names & {"IP", "NODE"} else {}
+        shown_cells = _cells(columns, line) if names & {"IP", "NODE"} or (label_keys and columns) else {}
+        labels = labels or _label_columns(shown_cells, label_keys)
         ip = match["ip"] or shown_cells.get("IP", "")
         spaced = "NAMESPACE" in names or not columns
         return Pod(
@@ -179,9 +185,10 @@ def _row(
             if port := _PORT.match(part):
                 ports.append(ServicePort(port=int(port[1]), node_port=integer(port[2]), protocol=port[3]))
         external = tuple(e for e in match["ext"].split(",") if e[:1] not in "<" and e != "None")
+        selector = _labels(_cells(columns, line), "SELECTOR") if "SELECTOR" in names else ()
         return Service(
             source=source, kind="Service", name=match["name"], namespace=match["ns"] or namespace, type=match["type"], external=external,
-            cluster_ip=match["ip"] if is_ip(match["ip"]) or match["ip"] == "None" else "", ports=tuple(ports),
+            cluster_ip=match["ip"] if is_ip(match["ip"]) or match["ip"] == "None" else "", ports=tuple(ports), selector=selector or None,
         )  # fmt: skip
     if not columns and asked == "Node" and (match := _NODE_ROW.match(line)) and is_ip(match["ip"]):
         inner = {"status": {"addresses": [{"type": "InternalIP", "address": match["ip"]}]}}

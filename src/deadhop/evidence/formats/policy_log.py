@@ -140,11 +140,11 @@ def _value(value: Any, locate: Locate, context: Context) -> Iterable[Record]:
 FORMATS = (
     LineFormat(
         "policy-log",
-        re.compile(
-            r"\bacl_log\(|[Ff]low [Ii]nfo|(?:Rule|Metric) \S+.* (?:Drop|Reject|Allow) |calico-packet: "
-        ),
+        re.compile(r"\bacl_log\(|[Ff]low [Ii]nfo|(?:Rule|Metric) \S+.* (?:Drop|Reject|Allow) "),
         _read,
         priority=36,
     ),
+    # Ahead of the kernel's own log, in which Calico's rule with the action Log writes.
+    LineFormat("calico-packet", re.compile(r"calico-packet: "), _read, priority=14),
     ValueFormat("policy-log-json", lambda v: bool(_gke(v)) or _calico(v), _value, priority=14),
 )

@@ -39,12 +39,12 @@ _ENVOY = re.compile(
 _CLUSTER_LABELS = ("envoy_cluster_name", "cluster_name")
 
 
-def _counter(name: str, labels: dict[str, str], value: float, **place: Any) -> Counter:
+def counter(name: str, labels: dict[str, str], value: float, **place: Any) -> Counter:
     return Counter(name=_named(name, labels), value=value, labels=tuple(labels.items()), **place)
 
 
 def _named(name: str, labels: dict[str, str]) -> str:
-    if name.startswith("cilium_drop_count"):
+    if name.startswith(("cilium_drop_count", "hubble_drop_total")):
         return "cilium_drop" if "reason" in labels else name
     if name.startswith("cilium_forward_count"):
         return "cilium_forward"
@@ -55,7 +55,7 @@ def _named(name: str, labels: dict[str, str]) -> str:
     return ".".join(part for part in ("envoy", match["group"], which, match["rest"]) if part)
 
 
-def _labels(text: str) -> dict[str, str]:
+def label_pairs(text: str) -> dict[str, str]:
     return {k: v.replace('\\"', '"').replace("\\\\", "\\") for k, v in _PAIR.findall(text)}
 
 
@@ -71,12 +71,12 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     if match is None:
         return i, []
     name, told = match["name"] or "", match["labels"]
-    labels = _labels(told or "")
+    labels = label_pairs(told or "")
     name = name or labels.get("__name__", "")
     if not (labels or _METRIC.match(name)) or not (name or labels):
         return i, []
     value = float(match["value"])
-    return i + 1, [_counter(name, labels, value, source=lines.source(i), where=context.where)]
+    return i + 1, [counter(name, labels, value, source=lines.source(i), where=context.where)]
 
 
 def _through(applied: re.Match[str], lines: Lines, i: int, context: Context) -> list[Record]:
@@ -88,8 +88,8 @@ def _through(applied: re.Match[str], lines: Lines, i: int, context: Context) -> 
     name = selectors[0]["name"]
     if not (name.endswith("_total") or name.startswith("envoy_")):
         return []
-    labels = _labels(selectors[0]["labels"])
-    return [_counter(name, labels, float(applied["value"]), source=lines.source(i), where=context.where)]
+    labels = label_pairs(selectors[0]["labels"])
+    return [counter(name, labels, float(applied["value"]), source=lines.source(i), where=context.where)]
 
 
 def _results(value: Any) -> list[Any]:
@@ -124,7 +124,7 @@ def _read_json(value: Any, locate: Locate, context: Context) -> Iterable[Record]
         except ValueError:
             continue
         name = labels.pop("__name__", "")
-        yield _counter(name, labels, number, source=locate("data/result"), where=context.where)
+        yield counter(name, labels, number, source=locate("data/result"), where=context.where)
 
 
 FORMATS = (

@@ -64,11 +64,13 @@ class KubeObject(Record, frozen=True, kw_only=True):
 
 
 class Absent(Record, frozen=True, kw_only=True):
-    """What kubectl did not find: an object by name, or with an empty ``name`` any of the kind (in ``namespace``)."""
+    """What kubectl did not find: an object by name, or with an empty ``name`` any of the kind (in ``namespace``) whose
+    labels fit ``selector``."""
 
     kind: str
     name: str = ""
     namespace: str = ""
+    selector: tuple[tuple[str, str], ...] = ()
 
 
 class Pod(KubeObject, frozen=True, kw_only=True):

@@ -33,4 +33,9 @@ FORMATS = (
         ),
         priority=17,
     ),
+    catalogue(
+        "jvm",
+        (entry("jvm-dns-cache", r"^\s*(?:-D)?(?:networkaddress\.cache\.ttl|sun\.net\.inetaddr\.ttl)\s*[=:]\s*(?P<ttl>-?\d+)\s*$|\s-Dsun\.net\.inetaddr\.ttl=(?P<ttl2>-?\d+)\b", "JDK conf/security/java.security, sun.net.InetAddressCachePolicy"),),
+        priority=17,
+    ),
 )  # fmt: skip
