@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.shell import CommandRun
@@ -29,6 +30,23 @@ def never_established(packets: Iterable[CapturedPacket]) -> list[CapturedPacket]
         for p in tcp
         if pair(p) not in beyond and sent[p.dev, p.src, p.sport, p.dst, p.dport, p.tcp_flags] > 1
     ]
+
+
+def sent_again(packets: Iterable[CapturedPacket], room: int) -> list[CapturedPacket]:
+    """Segments with more than ``room`` bytes that were sent three times or more, each time after a longer wait: they are
+    never acknowledged (the retransmission timer doubles, RFC 6298 §5.5)."""
+    runs: dict[tuple[str, str, int | None, str, int | None, int], list[CapturedPacket]] = {}
+    for packet in packets:
+        if packet.proto == "tcp" and (packet.payload or 0) > room and packet.time is not None:
+            ends = (packet.where, packet.src, packet.sport, packet.dst, packet.dport, packet.payload or 0)
+            runs.setdefault(ends, []).append(packet)
+    found = []
+    for run in runs.values():
+        times = [p.time or 0.0 for p in run][-4:]
+        waits = [b - a for a, b in pairwise(times)]
+        if len(waits) > 1 and all(0 < a < b for a, b in pairwise(waits)):
+            found += run
+    return found
 
 
 def refusals(packets: Iterable[CapturedPacket]) -> list[CapturedPacket]:
