@@ -101,3 +101,12 @@ class CloudFlow(Record, frozen=True, kw_only=True):
         """Whether it is ICMP that was discarded and no echo: an error quotes the packet that it is about (RFC 792)."""
         each = self.size / self.packets if self.size and self.packets else 0
         return not self.accepted and self.protocol in (1, 58) and (each == 56 or each > 100)
+
+
+class Frontend(Record, frozen=True, kw_only=True):
+    """A service address and port for which a node's proxy holds backends (``ip:port``)."""
+
+    address: str
+    port: int
+    protocol: str = ""
+    backends: tuple[str, ...] = ()
