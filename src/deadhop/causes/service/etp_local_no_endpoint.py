@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.netfilter import IptablesTable
 from deadhop.model.observed.http import DialFailure, HttpExchange
-from deadhop.model.observed.kube import Service
+from deadhop.model.observed.kube import Pod, Service
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.policy import CiliumOption
 from deadhop.model.observed.shell import Attempt
@@ -56,6 +56,11 @@ def check(view: View) -> Iterator[Hypothesis]:
     failed += [d for d in view.of(DialFailure) if d.error == "timeout"]
     served: list[Record] = [e for e in view.of(HttpExchange) if (e.status or 500) < 400]
     served += [a for a in view.of(Attempt) if a.ok]
+    balanced = said(view.of(Message), "haproxy-log")
+    # sC, SC: the connection to the server timed out or was refused (HAProxy configuration manual 8.5).
+    failed += [m for m in balanced if m.field("state")[:2] in ("sC", "SC")]
+    served += [m for m in balanced if m.field("state")[:2] == "--"]
+    bare = _bare(view, local, failed)
     if not (local or settings or drops or (cluster and failed)):
         return
     yield Hypothesis(
@@ -64,6 +69,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         checks=(
             judged("the Service's external traffic policy is Local", bool(local or settings or drops), [*local, *settings, *drops] or cluster, weight=0.8 if not drops else 1.8, required=True, decide="kubectl get svc -A -o custom-columns=NAME:.metadata.name,ETP:.spec.externalTrafficPolicy"),
             shown("calls through a node or the load balancer fail", failed, weight=0.9, required=not drops, decide="curl -m 3 http://NODE:NODEPORT/   # for each node"),
+            shown("the node that fails runs no backend", bare, weight=1.2),
             shown("another node answers", served if failed else [], weight=0.8, decide="kubectl get pods -o wide   # which nodes run a backend"),
         ),
         explains=("a share of connections fails, by the node that the load balancer chose",),
@@ -75,12 +81,30 @@ def check(view: View) -> Iterator[Hypothesis]:
     )  # fmt: skip
 
 
+def _bare(view: View, local: list[Service], failed: list[Record]) -> list[Record]:
+    """Failed connections to a server named for a node on which none of the Service's pods stands, with the pods."""
+    pods = [
+        p
+        for p in view.of(Pod)
+        if p.node and any(p.name.startswith(s.name + "-") and p.namespace in ("", s.namespace) for s in local)
+    ]
+    nodes = {p.node.partition(".")[0] for p in pods}
+    servers = {m: m.field("backend").rpartition("/")[2] for m in failed if isinstance(m, Message)}
+    lone = [m for m, server in servers.items() if server.partition(".")[0] not in nodes]
+    beside = any(
+        m.field("backend").rpartition("/")[2].partition(".")[0] in nodes
+        for m in said(view.of(Message), "haproxy-log")
+    )
+    return [*lone[:2], *pods[:3]] if lone and beside else []
+
+
 CAUSE = Cause(
     slug=SLUG,
     family="service",
     title="With the local external traffic policy a node without a local endpoint drops the traffic.",
     inputs=(
         Service,
+        Pod,
         CiliumOption,
         IptablesTable,
         Message,
