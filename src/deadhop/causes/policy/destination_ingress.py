@@ -29,7 +29,7 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.http import DialFailure, HttpExchange
 from deadhop.model.observed.kube import NetworkPolicy, Pod
 from deadhop.model.observed.policy import Flow, FlowEnd
-from deadhop.snapshot.entities import is_apiserver_agent, is_pod
+from deadhop.snapshot.entities import among_pods, is_apiserver_agent, is_pod
 from deadhop.snapshot.policy_rules import admits_by_grant, failing
 
 SLUG = "destination-ingress-policy-missing-client"
@@ -37,10 +37,14 @@ SLUG = "destination-ingress-policy-missing-client"
 
 def check(view: View) -> Iterator[Hypothesis]:
     flows = view.of(Flow)
-    denied = [f for f in flows if f.denied and f.dns is None and _ingress(f) and is_pod(f.src)]
+    denied = [
+        f
+        for f in flows
+        if f.denied and f.dns is None and _ingress(f) and (is_pod(f.src) or among_pods(f, flows))
+    ]
     pairs: dict[tuple[str, str, int | None], list[Flow]] = {}
     for flow in denied:
-        pairs.setdefault((flow.src.name, flow.dst.name or flow.dst.ip, flow.dst.port), []).append(flow)
+        pairs.setdefault((flow.src.name or flow.src.ip, flow.dst.name or flow.dst.ip, flow.dst.port), []).append(flow)
     for (client, server, port), records in list(pairs.items())[:3]:
         yield _hypothesis(view, client, server, port, records)
 
@@ -73,10 +77,11 @@ def _hypothesis(view: View, client: str, server: str, port: int | None, records:
     others = [
         f
         for f in view.of(Flow)
-        if not f.denied and _ingress(f) and f.dst.name == records[0].dst.name and f.dst.port == port
+        if not f.denied and _ingress(f) and f.dst.name == records[0].dst.name and f.dst.port == port and records[0].dst.ip in ("", f.dst.ip)
     ]
     left = [f for f in view.of(Flow) if f.denied and "EGRESS" in f.event and f.src.name == client]
-    namespace = client.partition("/")[0]
+    namespace = client.partition("/")[0] if "/" in client else "CLIENT-NAMESPACE"
+    home = server.partition("/")[0] if "/" in server else "NAMESPACE"
     silent = not failing(view.of(DialFailure), view.of(HttpExchange))
     granted = [p for p in refusing if silent and others and admits_by_grant(p)]
     return Hypothesis(
@@ -86,7 +91,7 @@ def _hypothesis(view: View, client: str, server: str, port: int | None, records:
             shown("the denial is ingress, at the destination, and its source is a pod", records, weight=1.8, required=True),
             judged("the client is not the API server's own agent", False if is_apiserver_agent(client) else None, records[:1] if is_apiserver_agent(client) else [], weight=1.5),
             judged("the client's own egress is not denied", not left, left, weight=0.8, required=bool(left)),
-            judged("the destination's policy lists other clients only", True if refusing else (False if allowing else None), refusing or allowing, weight=1.0, required=bool(allowing), decide=f"kubectl -n {server.partition('/')[0]} get netpol,cnp -o yaml"),
+            judged("the destination's policy lists other clients only", True if refusing else (False if allowing else None), refusing or allowing, weight=1.0, required=bool(allowing), decide=f"kubectl -n {home} get netpol,cnp -o yaml"),
             shown("another client is allowed on the same port", others[:3], weight=0.5),
             judged("the policy does not admit by a label that clients are given on purpose", False if granted else None, granted, weight=1.2),
         ),
@@ -101,7 +106,7 @@ def _artifact(server: str, namespace: str, port: int | None, proto: str) -> str:
 kind: NetworkPolicy
 metadata:
   name: allow-from-{namespace}
-  namespace: {server.partition("/")[0]}
+  namespace: {server.partition("/")[0] if "/" in server else "NAMESPACE"}
 spec:
   podSelector: {{}}      # narrow this to the labels of {server}
   policyTypes: [Ingress]
