@@ -49,6 +49,32 @@ def sent_again(packets: Iterable[CapturedPacket], room: int) -> list[CapturedPac
     return found
 
 
+def cut_when_idle(packets: Iterable[CapturedPacket]) -> list[list[CapturedPacket]]:
+    """Connections that had answered, lay idle for a second or more, and were closed by the side that answers as the next
+    request came: the last answer before, the FIN, the request, the reset (tcp_rcv_state_process: data after close)."""
+    runs: dict[frozenset[tuple[str, int | None]], list[CapturedPacket]] = {}
+    for packet in packets:
+        if packet.tcp_flags and packet.time is not None and packet.sport and packet.dport:
+            runs.setdefault(pair(packet), []).append(packet)
+    found = []
+    for run in runs.values():
+        run.sort(key=lambda p: p.time or 0.0)
+        reset = next((p for p in run if "R" in p.tcp_flags), None)
+        close = next((p for p in run if "F" in p.tcp_flags), None)
+        if reset is None or close is None or reset.src != close.src or (reset.time or 0) < (close.time or 0):
+            continue
+        # Less than this is no request: TLS says goodbye in as many bytes (close_notify).
+        asked = [p for p in run if (p.payload or 0) > 64 and p.src != close.src]
+        answers = [p for p in run if p.payload and p.src == close.src and (p.time or 0) < (close.time or 0)]
+        if not answers or not asked:
+            continue
+        last, request = answers[-1], asked[-1]
+        idle = min(close.time or 0, request.time or 0) - (last.time or 0)
+        if idle >= 1 and abs((request.time or 0) - (close.time or 0)) < 1:
+            found.append([last, close, request, reset])
+    return found
+
+
 def refusals(packets: Iterable[CapturedPacket]) -> list[CapturedPacket]:
     """Resets that answer a SYN from its own destination: nothing listens there (tcp_v4_send_reset)."""
     asked: set[tuple[str, int | None, str, int | None]] = set()
