@@ -75,7 +75,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         ]
         yield _hypothesis(
             f"{peer.ip or peer.identity}",
-            target.name,
+            target.name or target.ip,
             list(denied),
             policies,
             [*as_pod, *_ordinary(view, peer.ip)],
