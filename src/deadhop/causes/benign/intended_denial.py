@@ -46,6 +46,8 @@ def check(view: View) -> Iterator[Hypothesis]:
             continue
         client, target = _peer(peer, pods), _peer(denied[0].dst, pods)
         port, proto = denied[0].dst.port or 0, denied[0].proto or "TCP"
+        elsewhere = [f for f in passing if f.src.name == peer.name and f.dst.name != denied[0].dst.name and f.dst.port == port]
+        done = [p for p in (pods.get(tuple(peer.name.split("/", 1))), pods.get(("", peer.name.rpartition("/")[2]))) if p and p.phase in ("Completed", "Succeeded")]  # type: ignore[call-overload]
         allowed = [f for f in passing if f.dst.name == denied[0].dst.name and f.dst.port == port]
         for policy in policies:
             hop = kubernetes if policy.kind == "NetworkPolicy" else cilium
@@ -66,6 +68,7 @@ def check(view: View) -> Iterator[Hypothesis]:
                         Check(text=f"{policy.ref} allows other labels than {client.labels or 'those that the client is shown with'}", holds=True, weight=1.4, required=True, records=(policy,)),
                         shown("the client without them is denied", denied[:2], weight=0.8, required=True),
                         shown("a client with them passes on the same port", lets[:2], weight=1.4, required=True),
+                        shown("the denied client is served by another destination on the same port, or did its work", [*elsewhere[:2], *done], weight=0.6),
                         judged("the label is one that clients are given on purpose, and nobody reports a failure", True if granted else None, [policy] if granted else [], weight=0.8),
                     ),
                     explains=("the policy does what it says",),
@@ -75,7 +78,7 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 def _peer(end: FlowEnd, pods: dict[tuple[str, str], Pod]) -> Peer:
     namespace, _, name = end.name.partition("/")
-    pod = pods.get((namespace, name))
+    pod = pods.get((namespace, name)) or pods.get(("", name))  # a table without its namespace
     pairs = [text.removeprefix("k8s:").partition("=") for text in end.labels]
     labels = dict(pod.labels) if pod and pod.labels else {k: v for k, _, v in pairs} or None
     return Peer(name=name, namespace=namespace, labels=labels, ip=end.ip)
