@@ -46,8 +46,14 @@ def check(view: View) -> Iterator[Hypothesis]:
             continue
         client, target = _peer(peer, pods), _peer(denied[0].dst, pods)
         port, proto = denied[0].dst.port or 0, denied[0].proto or "TCP"
-        elsewhere = [f for f in passing if f.src.name == peer.name and f.dst.name != denied[0].dst.name and f.dst.port == port]
-        done = [p for p in (pods.get(tuple(peer.name.split("/", 1))), pods.get(("", peer.name.rpartition("/")[2]))) if p and p.phase in ("Completed", "Succeeded")]  # type: ignore[call-overload]
+        elsewhere = [
+            f
+            for f in passing
+            if f.src.name == peer.name and f.dst.name != denied[0].dst.name and f.dst.port == port
+        ]
+        own = _pod(peer, pods)
+        done = [own] if own and own.phase in ("Completed", "Succeeded") else []
+        complains = failing(view.of(DialFailure), view.of(HttpExchange)) or _troubled(own)
         allowed = [f for f in passing if f.dst.name == denied[0].dst.name and f.dst.port == port]
         for policy in policies:
             hop = kubernetes if policy.kind == "NetworkPolicy" else cilium
@@ -55,10 +61,11 @@ def check(view: View) -> Iterator[Hypothesis]:
                 continue
             refuses = hop.allows(policy, "ingress", client, port, proto) is False
             lets = [f for f in allowed if hop.allows(policy, "ingress", _peer(f.src, pods), port, proto)]
-            granted = admits_by_grant(policy) and not failing(view.of(DialFailure), view.of(HttpExchange))
+            granted = admits_by_grant(policy) and not complains
             if (
                 refuses
                 and lets
+                and not complains
                 and (granted or (client.labels and client.namespace == _peer(lets[0].src, pods).namespace))
             ):
                 yield Hypothesis(
@@ -76,9 +83,23 @@ def check(view: View) -> Iterator[Hypothesis]:
                 )  # fmt: skip
 
 
+def _pod(end: FlowEnd, pods: dict[tuple[str, str], Pod]) -> Pod | None:
+    """The pod of an end; a table may be shown without its namespace."""
+    namespace, _, name = end.name.partition("/")
+    return pods.get((namespace, name)) or pods.get(("", name))
+
+
+def _troubled(pod: Pod | None) -> bool:
+    """Whether a pod runs and is not ready, or crashes: what it cannot reach may be why."""
+    if pod is None:
+        return False
+    crashes = pod.phase in ("CrashLoopBackOff", "Error") or pod.phase.startswith("Init:")
+    return crashes or (pod.phase == "Running" and pod.ready is not None and pod.ready[0] < pod.ready[1])
+
+
 def _peer(end: FlowEnd, pods: dict[tuple[str, str], Pod]) -> Peer:
     namespace, _, name = end.name.partition("/")
-    pod = pods.get((namespace, name)) or pods.get(("", name))  # a table without its namespace
+    pod = _pod(end, pods)
     pairs = [text.removeprefix("k8s:").partition("=") for text in end.labels]
     labels = dict(pod.labels) if pod and pod.labels else {k: v for k, _, v in pairs} or None
     return Peer(name=name, namespace=namespace, labels=labels, ip=end.ip)
