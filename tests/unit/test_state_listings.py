@@ -61,6 +61,7 @@ def test_hosts_file() -> None:
 def test_addresses_beside_words_are_no_hosts_file() -> None:
     assert of(HostsEntry, "10.0.0.7 answered\n10.0.0.8 did not\n") == []
 
+
 def test_a_devices_setting_cut_down_to_its_own_name() -> None:
     shapes = {
         "# cd /proc/sys/net/ipv4/conf && grep . */rp_filter\nall/rp_filter:1\nlxc1a/rp_filter:0\n",

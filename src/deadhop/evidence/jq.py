@@ -15,7 +15,7 @@ import msgspec
 from deadhop.evidence.projection import ANYWHERE, Each, Fields, Known, Length, Opaque, Ref, Row, Shape, Text
 
 _TOKEN = re.compile(
-    r'\s*(?P<op>\?//|//=?|==|!=|<=|>=|\|=|\.\.|[][{}().,|:?;<>+*/%-])|\s*(?P<var>\$\w+)|\s*(?P<fmt>@\w+)'
+    r"\s*(?P<op>\?//|//=?|==|!=|<=|>=|\|=|\.\.|[][{}().,|:?;<>+*/%-])|\s*(?P<var>\$\w+)|\s*(?P<fmt>@\w+)"
     r"|\s*(?P<num>\d+(?:\.\d+)?)|\s*(?P<word>[A-Za-z_]\w*)"
 )
 #: Functions that hand their input on, in other order, form or number.

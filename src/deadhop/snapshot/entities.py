@@ -48,7 +48,12 @@ def among_pods(flow: Flow, flows: Iterable[Flow]) -> bool:
     """Whether the source of a flow without names lies among pods: another client in its /16 passed by a rule at the same
     destination. The first addresses of a node's subnet are its own (OVN-Kubernetes' gateway and management port); with
     the AWS agent's lines nothing is said, as nodes and pods share their subnets there."""
-    if "flow info" in flow.summary.lower() or flow.src.name or flow.src.identity or flow.src.ip.rpartition(".")[2] in ("", "0", "1", "2"):
+    if (
+        "flow info" in flow.summary.lower()
+        or flow.src.name
+        or flow.src.identity
+        or flow.src.ip.rpartition(".")[2] in ("", "0", "1", "2")
+    ):
         return False
     network = flow.src.ip.split(".")[:2]
     return any(

@@ -50,7 +50,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     told: list[Record] = [p for p in view.of(ErrorPage) if SAID.search(p.text)]
     told += said(view.of(Message), "plain-http-to-https-port", "answer-is-tls")
     told += [e for e in view.of(HttpExchange) if SAID.search(e.body)]
-    odd = [
+    odd: list[Record] = [
         m
         for m in said(view.of(Message), "upstream-no-valid-header", "upstream-closed-early")
         if m.field("upstream").startswith("http://") and _port(m) in TLS_PORTS
@@ -60,8 +60,9 @@ def check(view: View) -> Iterator[Hypothesis]:
         for a in view.of(EnvoyAccess)
         if a.flags & {"UC", "UPE", "UR"} and host_port(a.upstream_host)[1] in TLS_PORTS
     ]
-    measured = [r for r in _refused(view) if _is_go(r)]
-    odd += [r for r in _refused(view) if r not in measured and _upstream_port(r) in TLS_PORTS]
+    refused = _refused(view)
+    measured = [r for r in refused if _is_go(r)]
+    odd += [r for r in refused if r not in measured and _upstream_port(r) in TLS_PORTS]
     secure: list[Record] = [e for e in view.of(HttpExchange) if e.url.startswith("https")]
     secure += [
         c
@@ -85,13 +86,15 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     # Annotations that are shown and name no protocol: ingress-nginx speaks HTTP then.
     silent = [
-        i for i in view.of(Ingress) if i.annotations and not any("backend-protocol" in a for a in i.annotations)
+        i
+        for i in view.of(Ingress)
+        if i.annotations and not any("backend-protocol" in a for a in i.annotations)
     ]
     silent = [i for i in silent if any(n in TLS_PORTS for n in _ports(i))]
     fine = [
         m
         for m in said(view.of(Message), "access")
-        if m.field("upstream_status").startswith("2") and m.field("upstream") in {_upstream(r) for r in [*measured, *odd]}
+        if m.field("upstream_status").startswith("2") and m.field("upstream") in {_upstream(r) for r in refused}
     ]  # fmt: skip
     if not told and not odd and not measured and not (reset and ports):
         return

@@ -60,7 +60,11 @@ def check(view: View) -> Iterator[Hypothesis]:
         if a.status and a.status < 500 and any(a.upstream_host == c.upstream_host for c in closed)
     ]
     idled = [pair for c in closed if (pair := _idled(c, lines))]
-    cut = [c for c in cut_when_idle(view.of(CapturedPacket)) if not closed or any(host_port(a.upstream_host)[0] in (c[1].src, *LOCAL) for a in closed)]
+    cut = [
+        c
+        for c in cut_when_idle(view.of(CapturedPacket))
+        if not closed or any(host_port(a.upstream_host)[0] in (c[1].src, *LOCAL) for a in closed)
+    ]
     early = said(view.of(Message), "upstream-closed-early")
     early += [
         m for m in said(view.of(Message), "upstream-reset") if m.field("what") != "connecting to upstream"

@@ -55,7 +55,11 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     beyond = [p for p in large if p.ttl is not None and p.ttl not in (64, 128, 255)]
     said = [m for m in view.of(Message) if m.kind == "mss-clamp"]
-    clamps = [r for r in rules(view.of(IptablesTable), view.of(FirewallRule)) if "tcpmss" in r.text or "maxseg size set" in r.text]
+    clamps = [
+        r
+        for r in rules(view.of(IptablesTable), view.of(FirewallRule))
+        if "tcpmss" in r.text or "maxseg size set" in r.text
+    ]
     # A rule for one way out leaves what comes back through the tunnel as the far side announced it.
     one_way = [r.record for r in clamps if r.out_dev and not r.out_dev.startswith("!")]
     both = len({r.out_dev for r in clamps}) > 1 or len(one_way) < len(clamps)

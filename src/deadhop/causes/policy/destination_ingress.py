@@ -44,7 +44,9 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     pairs: dict[tuple[str, str, int | None], list[Flow]] = {}
     for flow in denied:
-        pairs.setdefault((flow.src.name or flow.src.ip, flow.dst.name or flow.dst.ip, flow.dst.port), []).append(flow)
+        pairs.setdefault(
+            (flow.src.name or flow.src.ip, flow.dst.name or flow.dst.ip, flow.dst.port), []
+        ).append(flow)
     for (client, server, port), records in list(pairs.items())[:3]:
         yield _hypothesis(view, client, server, port, records)
 
@@ -86,12 +88,20 @@ def _hypothesis(view: View, client: str, server: str, port: int | None, records:
     elsewhere = [
         f
         for f in view.of(Flow)
-        if not f.denied and not f.reply and f.src.name == client and f.dst.port == port and f.dst.name not in ("", server)
+        if not f.denied
+        and not f.reply
+        and f.src.name == client
+        and f.dst.port == port
+        and f.dst.name not in ("", server)
     ]
     others = [
         f
         for f in view.of(Flow)
-        if not f.denied and _ingress(f) and f.dst.name == records[0].dst.name and f.dst.port == port and records[0].dst.ip in ("", f.dst.ip)
+        if not f.denied
+        and _ingress(f)
+        and f.dst.name == records[0].dst.name
+        and f.dst.port == port
+        and records[0].dst.ip in ("", f.dst.ip)
     ]
     left = [f for f in view.of(Flow) if f.denied and "EGRESS" in f.event and f.src.name == client]
     namespace = client.partition("/")[0] if "/" in client else "CLIENT-NAMESPACE"

@@ -103,7 +103,11 @@ def _hypothesis(
     ]
     denied = world_denials(view.of(Flow))
     passing = [x.record for x in learned(view.of(FqdnCacheEntry), view.of(Flow)) if selector.matches(x.name)]
-    passing += [f for f in view.of(Flow) if not f.denied and not f.reply and "." in f.dst.name and selector.matches(f.dst.name)]
+    passing += [
+        f
+        for f in view.of(Flow)
+        if not f.denied and not f.reply and "." in f.dst.name and selector.matches(f.dst.name)
+    ]
     depth = name.removesuffix(suffix).strip(".").count(".") + 1 if name != suffix else 0
     wider = f"**.{suffix}"
     return Hypothesis(

@@ -47,8 +47,8 @@ from deadhop.model.record import Record
 from deadhop.snapshot.firewall import rules
 from deadhop.snapshot.istio import destinations
 from deadhop.snapshot.names import service_name
-from deadhop.snapshot.services import served
 from deadhop.snapshot.replies import replies, with_flag
+from deadhop.snapshot.services import served
 
 SLUG = "service-port-mismatch"
 
@@ -75,7 +75,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         rows = rules(view.of(IptablesTable), view.of(FirewallRule))
         held = [] if services or _cut_down(view, port) else served(host, view.of(Frontend), rows)
         if held:
-            yield _from_proxy(view, caller, host, port, held)
+            yield _from_proxy(caller, host, port, held)
         elif services or (name and failed and isinstance(caller, HttpExchange)):
             yield _hypothesis(view, caller, host, port, services[0] if services else None)
     refused = [
@@ -93,9 +93,7 @@ def _cut_down(view: View, port: int) -> bool:
     return any(ports.search(f) for c in view.of(CommandRun) for f in c.filters)
 
 
-def _from_proxy(
-    view: View, caller: Record, address: str, port: int, held: list[tuple[int, Record]]
-) -> Hypothesis:
+def _from_proxy(caller: Record, address: str, port: int, held: list[tuple[int, Record]]) -> Hypothesis:
     """The node's proxy holds the address with other ports: nothing there answers for the one that is dialled."""
     ports = sorted({number for number, _record in held})
     behind = [r for _number, r in held if isinstance(r, Frontend) and r.backends]

@@ -19,9 +19,7 @@ from deadhop.model.record import Record
 
 #: Version 2, the default format.
 _DEFAULT = ("version", "account-id", "interface-id", "srcaddr", "dstaddr", "srcport", "dstport", "protocol", "packets", "bytes", "start", "end", "action", "log-status")  # fmt: skip
-_LINE = re.compile(
-    r"(?<![\w.])\d \d{12} eni-\w+ (?:\S+ ){9}(?:ACCEPT|REJECT) (?:OK|NODATA|SKIPDATA)\b"
-)
+_LINE = re.compile(r"(?<![\w.])\d \d{12} eni-\w+ (?:\S+ ){9}(?:ACCEPT|REJECT) (?:OK|NODATA|SKIPDATA)\b")
 _HEADER = re.compile(r"\bsrc_?addr\b.*\baction\b|\baction\b.*\bsrc_?addr\b", re.I)
 _AZURE = re.compile(
     r"\d{10},(?P<src>[\d.]+),(?P<dst>[\d.]+),(?P<sport>\d+),(?P<dport>\d+),(?P<proto>[TU]),[IO],(?P<action>[AD])\b"
@@ -66,7 +64,11 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             k += 1
             continue
         cells = _cells(lines.text[k])
-        row = _flow(lines, k, context, dict(zip(names, cells, strict=False))) if len(cells) == len(names) else None
+        row = (
+            _flow(lines, k, context, dict(zip(names, cells, strict=False)))
+            if len(cells) == len(names)
+            else None
+        )
         if row is None:
             break
         records.append(row)

@@ -46,6 +46,7 @@ def _time(text: str | None, year: int | None) -> float | None:
         return None
     return rfc3339(text) if text[:1].isdigit() else syslog_time(text, year)
 
+
 _DNS = re.compile(r"(?=.*[a-zA-Z])[\w-]+(?:\.[\w-]+)+\.?")
 
 

@@ -28,7 +28,9 @@ def _denial(log: NetfilterLog) -> list[Record]:
     """What Calico logs is a verdict on a connection (felix, LogPrefix): a flow, by the devices into a pod or out of one."""
     if not log.prefix.startswith("calico-packet"):
         return []
-    direction = "INGRESS" if log.out_dev.startswith("cali") else "EGRESS" if log.in_dev.startswith("cali") else ""
+    direction = (
+        "INGRESS" if log.out_dev.startswith("cali") else "EGRESS" if log.in_dev.startswith("cali") else ""
+    )
     tail = log.src.rpartition(".")[2]
     own = log.in_dev in _TUNNELS and tail.isdigit() and int(tail) % 64 == 0
     return [

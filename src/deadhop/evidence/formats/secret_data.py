@@ -20,11 +20,15 @@ _DECODES = re.compile(r"^\s*base64\s+(?:-\w*[dD]\w*|--decode)|@base64d|base64dec
 _REFUSED = re.compile(
     r"[Uu]nable to load (?:\w+ )?(?:[Kk]ey|certificate)|Could not (?:read|find|open)[^\n]*(?:key|certificate)|PEM routines|:no start line:|bad base64 decode|[Ii]nvalid (?:PEM|key)|RSA key error"
 )
-_DIGEST = re.compile(r"^(?:\(?(?:std)?in\)?[= ]+|[\w()-]+\s*\(stdin\)= )?(?P<digest>[0-9a-f]{32,64})(?:\s+-)?\s*$")
+_DIGEST = re.compile(
+    r"^(?:\(?(?:std)?in\)?[= ]+|[\w()-]+\s*\(stdin\)= )?(?P<digest>[0-9a-f]{32,64})(?:\s+-)?\s*$"
+)
 
 
 def _secret(command: CommandRun) -> str:
-    names = [n.partition("/")[2] or n for n in operands(command.argv, "get") if not re.fullmatch(r"secrets?", n)]
+    names = [
+        n.partition("/")[2] or n for n in operands(command.argv, "get") if not re.fullmatch(r"secrets?", n)
+    ]
     space = option(command.argv, "-n", "--namespace")
     return f"{space}/{names[0]}" if names and space else names[0] if names else ""
 
@@ -37,7 +41,9 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     part, line, filters = f"tls.{field['part']}", lines.text[i].strip(), command.filters
     fields: tuple[tuple[str, str], ...] = (("secret", _secret(command)), ("part", part))
     kind = why = ""
-    decodes = sum(bool(_DECODES.search(f)) for f in filters) + ("base64decode" in command.line and not filters)
+    decodes = sum(bool(_DECODES.search(f)) for f in filters) + (
+        "base64decode" in command.line and not filters
+    )
     if any("openssl" in f for f in filters):
         digest = _DIGEST.match(line)
         if digest and any(w in " ".join(filters) for w in ("-modulus", "-pubkey", "-pubout")):

@@ -33,7 +33,9 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     if match is None:
         return i, []
     told = match.groupdict()
-    proto = {"t": "tcp", "u": "udp", "any": ""}.get((told["proto"] or "").lower(), (told["proto"] or "").lower())
+    proto = {"t": "tcp", "u": "udp", "any": ""}.get(
+        (told["proto"] or "").lower(), (told["proto"] or "").lower()
+    )
     behind = [told["to"]] if told.get("to") and not told["to"].startswith("0.0.0.0") else []
     if first := _ARROW.match(told.get("rest") or ""):
         behind.append(first["to"])

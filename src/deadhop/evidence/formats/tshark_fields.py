@@ -117,7 +117,9 @@ def _flags(told: dict[str, str]) -> str:
     bits = integer(_one(told, "tcp.flags"))
     if bits is not None:
         return "".join(letter for bit, letter in ((2, "S"), (1, "F"), (4, "R"), (8, "P"), (16, ".")) if bits & bit)  # fmt: skip
-    drawn = told.get("tcp.flags.str", "")[-5:]  # a letter or a dot for each bit, the lowest last (packet-tcp.c)
+    drawn = told.get("tcp.flags.str", "")[
+        -5:
+    ]  # a letter or a dot for each bit, the lowest last (packet-tcp.c)
     if drawn:
         return "".join(as_said for letter, as_said in (("S", "S"), ("F", "F"), ("R", "R"), ("P", "P"), ("A", ".")) if letter in drawn)  # fmt: skip
     return "".join(letter for name, letter in _FLAGS if _one(told, f"tcp.flags.{name}") in _YES)
