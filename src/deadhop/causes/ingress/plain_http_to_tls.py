@@ -62,7 +62,6 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     refused = _refused(view)
     measured = [r for r in refused if _is_go(r)]
-    odd += [r for r in refused if r not in measured and _upstream_port(r) in TLS_PORTS]
     secure: list[Record] = [e for e in view.of(HttpExchange) if e.url.startswith("https")]
     secure += [
         c
@@ -91,6 +90,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         if i.annotations and not any("backend-protocol" in a for a in i.annotations)
     ]
     silent = [i for i in silent if any(n in TLS_PORTS for n in _ports(i))]
+    if (silent or ports) and not declared:
+        odd += [r for r in refused if r not in measured and _upstream_port(r) in TLS_PORTS]
     fine = [
         m
         for m in said(view.of(Message), "access")

@@ -24,14 +24,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from deadhop.evidence.fields import host_port, is_ip
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.netfilter import IptablesTable
 from deadhop.model.observed.http import DialFailure, HttpExchange
-from deadhop.model.observed.kube import Pod, Service
+from deadhop.model.observed.kube import Node, Pod, Service
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.policy import CiliumOption
 from deadhop.model.observed.shell import Attempt
 from deadhop.model.record import Record
+from deadhop.snapshot.attribution import nodes_by_address
 from deadhop.snapshot.said import said
 
 SLUG = "external-traffic-policy-local-no-endpoint"
@@ -60,7 +62,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     # sC, SC: the connection to the server timed out or was refused (HAProxy configuration manual 8.5).
     failed += [m for m in balanced if m.field("state")[:2] in ("sC", "SC")]
     served += [m for m in balanced if m.field("state")[:2] == "--"]
-    bare = _bare(view, local, failed)
+    bare = _bare(view, local, failed, served)
     if not (local or settings or drops or (cluster and failed)):
         return
     yield Hypothesis(
@@ -81,21 +83,35 @@ def check(view: View) -> Iterator[Hypothesis]:
     )  # fmt: skip
 
 
-def _bare(view: View, local: list[Service], failed: list[Record]) -> list[Record]:
-    """Failed connections to a server named for a node on which none of the Service's pods stands, with the pods."""
+def _bare(view: View, local: list[Service], failed: list[Record], served: list[Record]) -> list[Record]:
+    """Failed calls through a node on which none of the Service's pods stands, beside served ones through a node of
+    theirs; with the pods."""
     pods = [
         p
         for p in view.of(Pod)
         if p.node and any(p.name.startswith(s.name + "-") and p.namespace in ("", s.namespace) for s in local)
     ]
-    nodes = {p.node.partition(".")[0] for p in pods}
-    servers = {m: m.field("backend").rpartition("/")[2] for m in failed if isinstance(m, Message)}
-    lone = [m for m, server in servers.items() if server.partition(".")[0] not in nodes]
-    beside = any(
-        m.field("backend").rpartition("/")[2].partition(".")[0] in nodes
-        for m in said(view.of(Message), "haproxy-log")
-    )
-    return [*lone[:2], *pods[:3]] if lone and beside else []
+    addresses = {address: node.name for address, node in nodes_by_address(view.of(Node)).items()}
+    theirs = {p.node.partition(".")[0] for p in pods}
+
+    def through(record: Record) -> str:
+        name = _server(record)
+        name = addresses.get(name, name)
+        return "" if is_ip(name) else name.partition(".")[0]
+
+    lone = [r for r in failed if (node := through(r)) and node not in theirs]
+    return [*lone[:2], *pods[:3]] if lone and any(through(r) in theirs for r in served) else []
+
+
+def _server(record: Record) -> str:
+    """The name or address of the node that a call went to."""
+    if isinstance(record, Message):
+        return record.field("backend").rpartition("/")[2]
+    if isinstance(record, HttpExchange):
+        return record.host or record.dialled
+    if isinstance(record, DialFailure):
+        return record.host or record.ip
+    return host_port(record.target)[0] if isinstance(record, Attempt) else ""
 
 
 CAUSE = Cause(
@@ -105,6 +121,7 @@ CAUSE = Cause(
     inputs=(
         Service,
         Pod,
+        Node,
         CiliumOption,
         IptablesTable,
         Message,
