@@ -40,7 +40,10 @@ def check(view: View) -> Iterator[Hypothesis]:
     denied = [
         f
         for f in flows
-        if f.denied and f.dns is None and _ingress(f) and (is_pod(f.src) or among_pods(f, flows))
+        if f.denied
+        and f.dns is None
+        and (_ingress(f) or _undirected(view, f))
+        and (is_pod(f.src) or among_pods(f, flows))
     ]
     pairs: dict[tuple[str, str, int | None], list[Flow]] = {}
     for flow in denied:
@@ -53,6 +56,25 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 def _ingress(flow: Flow) -> bool:
     return flow.direction == "INGRESS" or "INGRESS" in flow.event
+
+
+def _undirected(view: View, flow: Flow) -> bool:
+    """Whether a denial that does not say its direction (the AWS agent's) is ingress: a policy shown at the destination
+    refuses the client, and none of the client's own namespace is shown to restrict egress."""
+    if flow.direction or "EGRESS" in flow.event or not (is_pod(flow.src) and is_pod(flow.dst)):
+        return False
+    pods = view.of(Pod)
+    source, target = _peer(flow.src, pods), _peer(flow.dst, pods)
+    policies = view.of(NetworkPolicy)
+    if any("egress" in kubernetes.directions(p) and p.namespace in ("", source.namespace) for p in policies):
+        return False
+    return any(
+        p.namespace == target.namespace
+        and "ingress" in kubernetes.directions(p)
+        and kubernetes.selects(p, target) is not False
+        and kubernetes.allows(p, "ingress", source, flow.dst.port or 0, flow.proto or "TCP") is False
+        for p in policies
+    )
 
 
 def _peer(end: FlowEnd, pods: list[Pod]) -> Peer:
