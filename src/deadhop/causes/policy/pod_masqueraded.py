@@ -131,7 +131,7 @@ def _from_capture(view: View) -> Iterator[Hypothesis]:
         if node is None or target is None or packet.tcp_flags not in ("S", "") or target.node == node.name:
             continue
         there = [p for p in pods.values() if p.node == node.name]
-        snat = masquerades(rows, packet.dst)
+        snat = [*masquerades(rows, packet.dst), *_left_out(view, packet.dst)]
         on_host_too = [p for p in view.of(Pod) if p.node == node.name and (on_host(p) or p.ip in nodes)]
         by_label = [
             p
@@ -204,7 +204,7 @@ def _by_rules(view: View) -> Iterator[Hypothesis]:
         if target is None or is_pod(denied.src) or denied.src.ip in pods or is_node(denied.src) or not known:
             continue
         away = [p for p in pods.values() if p.node and target.node and p.node != target.node]
-        snat = masquerades(rows, denied.dst.ip)
+        snat = [*masquerades(rows, denied.dst.ip), *_left_out(view, denied.dst.ip)]
         on_host_too = [p for p in view.of(Pod) if p.ip == denied.src.ip]
         if not away or not snat or not by_label:
             continue
@@ -223,6 +223,18 @@ def _by_rules(view: View) -> Iterator[Hypothesis]:
             prior=-1.7,
         )  # fmt: skip
         return
+
+
+def _left_out(view: View, address: str) -> list[Record]:
+    """ip-masq-agent's configuration, where its list holds networks and none of them the address."""
+    found: list[Record] = []
+    for option in view.of(CiliumOption):
+        listed = (
+            [c.strip(" '\"[]") for c in option.value.split(",")] if option.key == "nonMasqueradeCIDRs" else []
+        )
+        if listed and all(network(c) for c in listed) and is_ip(address) and not within(address, *listed):
+            found.append(option)
+    return found
 
 
 def _outside(address: str, excluded: str) -> bool:
