@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from deadhop.evidence import read_bytes
-from deadhop.model.net import Address, Link, Listing, Route, Rule
+from deadhop.model.net import Address, Link, Listing, Route, Rule, Sysctl
 from deadhop.model.netfilter import NftRuleset
 from deadhop.model.observed.dns import HostsEntry
 
@@ -60,3 +60,22 @@ def test_hosts_file() -> None:
 
 def test_addresses_beside_words_are_no_hosts_file() -> None:
     assert of(HostsEntry, "10.0.0.7 answered\n10.0.0.8 did not\n") == []
+
+
+def test_a_devices_setting_cut_down_to_its_own_name() -> None:
+    shapes = {
+        "# cd /proc/sys/net/ipv4/conf && grep . */rp_filter\nall/rp_filter:1\nlxc1a/rp_filter:0\n",
+        "# grep . /proc/sys/net/ipv4/conf/*/rp_filter | cut -d/ -f7-\nall/rp_filter:1\nlxc1a/rp_filter:0\n",
+        "# sysctl -a | grep '\\.rp_filter' | sed 's/net.ipv4.conf.//'\nall.rp_filter = 1\nlxc1a.rp_filter = 0\n",
+        "# for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo $f $(cat $f); done | sed 's#.*conf/##'\n"
+        "all/rp_filter 1\nlxc1a/rp_filter 0\n",
+        "# head /proc/sys/net/ipv4/conf/{all,lxc1a}/rp_filter\n==> /proc/sys/net/ipv4/conf/all/rp_filter <==\n1\n\n"
+        "==> /proc/sys/net/ipv4/conf/lxc1a/rp_filter <==\n0\n",
+        "# find /proc/sys/net/ipv4/conf -name rp_filter -print -exec cat {} \\;\n"
+        "/proc/sys/net/ipv4/conf/all/rp_filter\n1\n/proc/sys/net/ipv4/conf/lxc1a/rp_filter\n0\n",
+    }
+    for text in shapes:
+        assert [(s.key, s.value) for s in of(Sysctl, text)] == [
+            ("net.ipv4.conf.all.rp_filter", "1"),
+            ("net.ipv4.conf.lxc1a.rp_filter", "0"),
+        ], text

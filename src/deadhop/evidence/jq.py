@@ -15,7 +15,7 @@ import msgspec
 from deadhop.evidence.projection import ANYWHERE, Each, Fields, Known, Length, Opaque, Ref, Row, Shape, Text
 
 _TOKEN = re.compile(
-    r'\s*(?P<str>"(?:[^"\\]|\\.)*")|\s*(?P<op>\?//|//=?|==|!=|<=|>=|\|=|\.\.|[][{}().,|:?;<>+*/%-])|\s*(?P<var>\$\w+)|\s*(?P<fmt>@\w+)'
+    r"\s*(?P<op>\?//|//=?|==|!=|<=|>=|\|=|\.\.|[][{}().,|:?;<>+*/%-])|\s*(?P<var>\$\w+)|\s*(?P<fmt>@\w+)"
     r"|\s*(?P<num>\d+(?:\.\d+)?)|\s*(?P<word>[A-Za-z_]\w*)"
 )
 #: Functions that hand their input on, in other order, form or number.
@@ -43,11 +43,63 @@ def shapes(program: str, source: Shape = WHOLE) -> list[Shape]:
     return made(source, {})
 
 
+def _string_end(text: str, start: int, deep: int = 0) -> int:
+    """The index behind the string that begins at ``start``; what it interpolates may hold strings of its own."""
+    if deep > _DEPTH:
+        raise NotRead("too deep")
+    at = start + 1
+    while at < len(text):
+        if text.startswith("\\(", at):
+            at = _inner_end(text, at + 2, deep + 1)
+        elif text[at] == "\\":
+            at += 2
+        elif text[at] == '"':
+            return at + 1
+        else:
+            at += 1
+    raise NotRead(text)
+
+
+def _inner_end(text: str, at: int, deep: int = 0) -> int:
+    """The index behind the parenthesis that closes an interpolation."""
+    depth = 1
+    while at < len(text):
+        if text[at] == '"':
+            at = _string_end(text, at, deep)
+            continue
+        depth += {"(": 1, ")": -1}.get(text[at], 0)
+        at += 1
+        if not depth:
+            return at
+    raise NotRead(text)
+
+
+def _pieces(text: str) -> list[str]:
+    """The literal and interpolated parts of a string by turns, literal first and last."""
+    found, last, at = [], 0, 0
+    while at < len(text):
+        if text.startswith("\\(", at):
+            end = _inner_end(text, at + 2)
+            found += [text[last:at], text[at + 2 : end - 1]]
+            last = at = end
+        else:
+            at += 2 if text[at] == "\\" else 1
+    return [*found, text[last:]]
+
+
 class _Parser:
     def __init__(self, program: str) -> None:
         self.tokens: list[tuple[str, str]] = []
         at, text = 0, program.rstrip()
         while at < len(text):
+            if text[at].isspace():
+                at += 1
+                continue
+            if text[at] == '"':
+                end = _string_end(text, at)
+                self.tokens.append(("str", text[at:end]))
+                at = end
+                continue
             match = _TOKEN.match(text, at)
             if match is None or match.end() == at:
                 raise NotRead(program)
@@ -183,7 +235,7 @@ class _Parser:
             value = _unquote(raw)
             return lambda _s, _e: [Known(Opaque(), (((), value),))]
         parts: list[str | Filter] = []
-        for piece in re.split(r"\\\(((?:[^()]|\([^()]*\))*)\)", raw[1:-1])[0:]:
+        for piece in _pieces(raw[1:-1]):
             inner = len(parts) % 2
             parts.append(_Parser(piece).pipe() if inner else _unescape(piece))
 
@@ -203,7 +255,7 @@ class _Parser:
             outs = inner(s, env)
             own = _elements(s)
             # A select picks one of a list: its value stands in the row like any other.
-            if all(_elements(o) <= own + (isinstance(o, Known) and len(outs) > 1) for o in outs):
+            if all(_elements(o) <= own + (2 if isinstance(o, Known) and len(outs) > 1 else 0) for o in outs):
                 return [Row(tuple(outs))]
             return [Each(outs[0]) if len(outs) == 1 else Opaque()]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.shell import CommandRun
@@ -29,6 +30,49 @@ def never_established(packets: Iterable[CapturedPacket]) -> list[CapturedPacket]
         for p in tcp
         if pair(p) not in beyond and sent[p.dev, p.src, p.sport, p.dst, p.dport, p.tcp_flags] > 1
     ]
+
+
+def sent_again(packets: Iterable[CapturedPacket], room: int) -> list[CapturedPacket]:
+    """Segments with more than ``room`` bytes that were sent three times or more, each time after a longer wait: they are
+    never acknowledged (the retransmission timer doubles, RFC 6298 §5.5)."""
+    runs: dict[tuple[str, str, int | None, str, int | None, int], list[CapturedPacket]] = {}
+    for packet in packets:
+        if packet.proto == "tcp" and (packet.payload or 0) > room and packet.time is not None:
+            ends = (packet.where, packet.src, packet.sport, packet.dst, packet.dport, packet.payload or 0)
+            runs.setdefault(ends, []).append(packet)
+    found = []
+    for run in runs.values():
+        times = [p.time or 0.0 for p in run][-4:]
+        waits = [b - a for a, b in pairwise(times)]
+        if len(waits) > 1 and all(0 < a < b for a, b in pairwise(waits)):
+            found += run
+    return found
+
+
+def cut_when_idle(packets: Iterable[CapturedPacket]) -> list[list[CapturedPacket]]:
+    """Connections that had answered, lay idle for a second or more, and were closed by the side that answers as the next
+    request came: the last answer before, the FIN, the request, the reset (tcp_rcv_state_process: data after close)."""
+    runs: dict[frozenset[tuple[str, int | None]], list[CapturedPacket]] = {}
+    for packet in packets:
+        if packet.tcp_flags and packet.time is not None and packet.sport and packet.dport:
+            runs.setdefault(pair(packet), []).append(packet)
+    found = []
+    for run in runs.values():
+        run.sort(key=lambda p: p.time or 0.0)
+        reset = next((p for p in run if "R" in p.tcp_flags), None)
+        close = next((p for p in run if "F" in p.tcp_flags), None)
+        if reset is None or close is None or reset.src != close.src or (reset.time or 0) < (close.time or 0):
+            continue
+        # Less than this is no request: TLS says goodbye in as many bytes (close_notify).
+        asked = [p for p in run if (p.payload or 0) > 64 and p.src != close.src]
+        answers = [p for p in run if p.payload and p.src == close.src and (p.time or 0) < (close.time or 0)]
+        if not answers or not asked:
+            continue
+        last, request = answers[-1], asked[-1]
+        idle = min(close.time or 0, request.time or 0) - (last.time or 0)
+        if idle >= 1 and abs((request.time or 0) - (close.time or 0)) < 1:
+            found.append([last, close, request, reset])
+    return found
 
 
 def refusals(packets: Iterable[CapturedPacket]) -> list[CapturedPacket]:

@@ -14,8 +14,9 @@ def masquerades(rows: Iterable[Row], address: str) -> list[Record]:
 
     A RETURN or ACCEPT for the address ends its chain, a negated ``-d`` excludes what it holds. Rules that are bound to a
     mark, a device or one source address are left out: they are not for pods' traffic in general (kube-proxy's
-    KUBE-POSTROUTING acts on marked packets alone).
+    KUBE-POSTROUTING acts on marked packets alone), and so are chains to which no jump leads for the address.
     """
+    rows = list(rows)
     found: list[Record] = []
     ended: set[tuple[int, str]] = set()
     for row in rows:
@@ -24,14 +25,23 @@ def masquerades(rows: Iterable[Row], address: str) -> list[Record]:
         key = (id(row.record) if not row.chain else 0, row.chain)
         if key in ended or _bound(row):
             continue
-        applies = not row.dst or (within(address, row.dst) != row.dst.startswith("!"))
-        if not applies:
+        if not _applies(row, address) or not _entered(rows, row.chain, address):
             continue
         if row.target.upper() in ("RETURN", "ACCEPT"):
             ended.add(key)
         elif row.target.upper() in ("MASQUERADE", "SNAT"):
             found.append(row.record)
     return found
+
+
+def _applies(row: Row, address: str) -> bool:
+    return not row.dst or (within(address, row.dst) != row.dst.startswith("!"))
+
+
+def _entered(rows: list[Row], chain: str, address: str) -> bool:
+    """Whether packets to ``address`` come into a chain: where jumps to it are shown, by one of them."""
+    jumps = [r for r in rows if r.target == chain] if chain else []
+    return not jumps or any(_applies(r, address) for r in jumps)
 
 
 def returned_networks(tables: Iterable[IptablesTable], pods: list[str]) -> Iterator[tuple[str, str, Record]]:

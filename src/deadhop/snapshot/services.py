@@ -9,6 +9,12 @@ from typing import NamedTuple
 import msgspec
 
 from deadhop.model.observed.kube import Service, ServicePort, mappings
+from deadhop.model.observed.node import Frontend
+from deadhop.model.record import Record
+from deadhop.snapshot.firewall import Row
+
+#: kube-apiserver --service-node-port-range begins here by default.
+NODE_PORTS = 30000
 
 
 class Seen(NamedTuple):
@@ -29,6 +35,18 @@ def together(services: Iterable[Service]) -> list[Seen]:
         else:
             found.append([service])
     return [Seen(_merged(group), tuple(group)) for group in found]
+
+
+def served(address: str, frontends: Iterable[Frontend], rows: Iterable[Row]) -> list[tuple[int, Record]]:
+    """The ports for which a node's proxy (IPVS, eBPF, kube-proxy's chains) holds a Service's address, each with what
+    shows it. Empty where it shows node ports only: such an address is a node's and has other listeners."""
+    held: list[tuple[int, Record]] = [(f.port, f) for f in frontends if f.address == address]
+    held += [
+        (int(r.dport), r.record)
+        for r in rows
+        if r.chain == "KUBE-SERVICES" and r.dport.isdigit() and r.dst.partition("/")[0] == address
+    ]
+    return held if any(number < NODE_PORTS for number, _record in held) else []
 
 
 def _alike(one: Service, other: Service) -> bool:

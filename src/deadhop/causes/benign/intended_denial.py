@@ -46,6 +46,14 @@ def check(view: View) -> Iterator[Hypothesis]:
             continue
         client, target = _peer(peer, pods), _peer(denied[0].dst, pods)
         port, proto = denied[0].dst.port or 0, denied[0].proto or "TCP"
+        elsewhere = [
+            f
+            for f in passing
+            if f.src.name == peer.name and f.dst.name != denied[0].dst.name and f.dst.port == port
+        ]
+        own = _pod(peer, pods)
+        done = [own] if own and own.phase in ("Completed", "Succeeded") else []
+        complains = failing(view.of(DialFailure), view.of(HttpExchange)) or _troubled(own)
         allowed = [f for f in passing if f.dst.name == denied[0].dst.name and f.dst.port == port]
         for policy in policies:
             hop = kubernetes if policy.kind == "NetworkPolicy" else cilium
@@ -53,10 +61,11 @@ def check(view: View) -> Iterator[Hypothesis]:
                 continue
             refuses = hop.allows(policy, "ingress", client, port, proto) is False
             lets = [f for f in allowed if hop.allows(policy, "ingress", _peer(f.src, pods), port, proto)]
-            granted = admits_by_grant(policy) and not failing(view.of(DialFailure), view.of(HttpExchange))
+            granted = admits_by_grant(policy) and not complains
             if (
                 refuses
                 and lets
+                and not complains
                 and (granted or (client.labels and client.namespace == _peer(lets[0].src, pods).namespace))
             ):
                 yield Hypothesis(
@@ -66,6 +75,7 @@ def check(view: View) -> Iterator[Hypothesis]:
                         Check(text=f"{policy.ref} allows other labels than {client.labels or 'those that the client is shown with'}", holds=True, weight=1.4, required=True, records=(policy,)),
                         shown("the client without them is denied", denied[:2], weight=0.8, required=True),
                         shown("a client with them passes on the same port", lets[:2], weight=1.4, required=True),
+                        shown("the denied client is served by another destination on the same port, or did its work", [*elsewhere[:2], *done], weight=0.6),
                         judged("the label is one that clients are given on purpose, and nobody reports a failure", True if granted else None, [policy] if granted else [], weight=0.8),
                     ),
                     explains=("the policy does what it says",),
@@ -73,9 +83,23 @@ def check(view: View) -> Iterator[Hypothesis]:
                 )  # fmt: skip
 
 
+def _pod(end: FlowEnd, pods: dict[tuple[str, str], Pod]) -> Pod | None:
+    """The pod of an end; a table may be shown without its namespace."""
+    namespace, _, name = end.name.partition("/")
+    return pods.get((namespace, name)) or pods.get(("", name))
+
+
+def _troubled(pod: Pod | None) -> bool:
+    """Whether a pod runs and is not ready, or crashes: what it cannot reach may be why."""
+    if pod is None:
+        return False
+    crashes = pod.phase in ("CrashLoopBackOff", "Error") or pod.phase.startswith("Init:")
+    return crashes or (pod.phase == "Running" and pod.ready is not None and pod.ready[0] < pod.ready[1])
+
+
 def _peer(end: FlowEnd, pods: dict[tuple[str, str], Pod]) -> Peer:
     namespace, _, name = end.name.partition("/")
-    pod = pods.get((namespace, name))
+    pod = _pod(end, pods)
     pairs = [text.removeprefix("k8s:").partition("=") for text in end.labels]
     labels = dict(pod.labels) if pod and pod.labels else {k: v for k, _, v in pairs} or None
     return Peer(name=name, namespace=namespace, labels=labels, ip=end.ip)

@@ -25,10 +25,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from deadhop.evidence.fields import host_port
+from deadhop.evidence.fields import host_port, integer
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.http import ErrorPage, HttpExchange
-from deadhop.model.observed.kube import Ingress, Service
+from deadhop.model.observed.kube import Ingress, Service, mapping, mappings
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.shell import CommandRun
@@ -43,12 +43,14 @@ SAID = re.compile(
 )
 TLS_PORTS = (443, 8443, 6443, 9443, 4443, 10443)
 
+GO_ANSWER = len("Client sent an HTTP request to an HTTPS server.\n")
+
 
 def check(view: View) -> Iterator[Hypothesis]:
     told: list[Record] = [p for p in view.of(ErrorPage) if SAID.search(p.text)]
     told += said(view.of(Message), "plain-http-to-https-port", "answer-is-tls")
     told += [e for e in view.of(HttpExchange) if SAID.search(e.body)]
-    odd = [
+    odd: list[Record] = [
         m
         for m in said(view.of(Message), "upstream-no-valid-header", "upstream-closed-early")
         if m.field("upstream").startswith("http://") and _port(m) in TLS_PORTS
@@ -58,6 +60,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         for a in view.of(EnvoyAccess)
         if a.flags & {"UC", "UPE", "UR"} and host_port(a.upstream_host)[1] in TLS_PORTS
     ]
+    refused = _refused(view)
+    measured = [r for r in refused if _is_go(r)]
     secure: list[Record] = [e for e in view.of(HttpExchange) if e.url.startswith("https")]
     secure += [
         c
@@ -79,22 +83,74 @@ def check(view: View) -> Iterator[Hypothesis]:
         for k in (*view.of(Ingress), *view.of(Service))
         if any("backend-protocol" in a and str(v).upper() == "HTTPS" for a, v in k.annotations.items())
     ]
-    if not told and not odd and not (reset and ports):
+    # Annotations that are shown and name no protocol: ingress-nginx speaks HTTP then.
+    silent = [
+        i
+        for i in view.of(Ingress)
+        if i.annotations and not any("backend-protocol" in a for a in i.annotations)
+    ]
+    silent = [i for i in silent if any(n in TLS_PORTS for n in _ports(i))]
+    if (silent or ports) and not declared:
+        odd += [r for r in refused if r not in measured and _upstream_port(r) in TLS_PORTS]
+    fine = [
+        m
+        for m in said(view.of(Message), "access")
+        if m.field("upstream_status").startswith("2") and m.field("upstream") in {_upstream(r) for r in refused}
+    ]  # fmt: skip
+    if not told and not odd and not measured and not (reset and ports):
         return
     yield Hypothesis(
         subject="the backend's TLS port",
         title="The proxy speaks plain HTTP to a backend port that expects TLS.",
         checks=(
-            shown("the backend says that it got plain HTTP on its TLS port, or cannot be understood there", told or odd or reset, weight=2.2 if told else 1.4, required=True, decide="curl -sk https://POD-IP:PORT/ -o /dev/null -w '%{http_code}'"),
+            shown("the backend says that it got plain HTTP on its TLS port, or cannot be understood there", told or measured or odd or reset, weight=2.2 if told else 1.8 if measured else 1.4, required=True, decide="curl -sk https://POD-IP:PORT/ -o /dev/null -w '%{http_code}'"),
             shown("the client used HTTPS", secure if told else [], weight=0.7),
             judged("the client itself did not ask for plain HTTP", False if plain and told and not secure else None, plain, weight=0.8),
             shown("the port is a TLS port by number or name", ports, weight=0.5),
-            judged("the backend protocol is not declared as HTTPS", False if declared else None, declared, weight=1.2),
+            judged("the backend protocol is not declared as HTTPS", False if declared else True if silent else None, declared or silent, weight=1.2),
+            judged("no request succeeds there", False if fine else None, fine[:2], weight=1.5, required=bool(fine)),
         ),
         explains=("the client's own TLS to the gateway is fine", "the same path works with TLS towards the pod"),
         fixes=(Fix(title="Declare the backend protocol", artifact="# ingress-nginx\nnginx.ingress.kubernetes.io/backend-protocol: HTTPS\n# Kong: konghq.com/protocol: https on the Service; Traefik: traefik.ingress.kubernetes.io/service.serversscheme: https\n# Istio: DestinationRule trafficPolicy.tls.mode: SIMPLE, port name https-…; Gateway API: BackendTLSPolicy\n"),),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _refused(view: View) -> list[Message | EnvoyAccess | HttpExchange]:
+    """Ordinary requests to which the backend itself answered 400."""
+    found: list[Message | EnvoyAccess | HttpExchange] = [
+        m for m in said(view.of(Message), "access") if m.field("upstream_status") == "400"
+    ]
+    found += [a for a in view.of(EnvoyAccess) if a.status == 400 and not a.flags and a.upstream_host]
+    found += [e for e in view.of(HttpExchange) if e.status == 400 and e.url.startswith("https")]
+    return found
+
+
+def _is_go(record: Message | EnvoyAccess | HttpExchange) -> bool:
+    """Whether the answer has the length of net/http's to a plain request on its TLS port."""
+    if isinstance(record, Message):
+        return record.field("sent") == str(GO_ANSWER)
+    if isinstance(record, EnvoyAccess):
+        return record.sent == GO_ANSWER
+    return record.header("content-length") == str(GO_ANSWER)
+
+
+def _upstream(record: Message | EnvoyAccess | HttpExchange) -> str:
+    if isinstance(record, Message):
+        return record.field("upstream")
+    return record.upstream_host if isinstance(record, EnvoyAccess) else ""
+
+
+def _upstream_port(record: Message | EnvoyAccess | HttpExchange) -> int | None:
+    return host_port(_upstream(record))[1]
+
+
+def _ports(ingress: Ingress) -> list[int | None]:
+    return [
+        integer(str(mapping(path, "backend", "service", "port").get("number", "")))
+        for rule in mappings(ingress.spec, "rules")
+        for path in mappings(rule, "http", "paths")
+    ]
 
 
 def _port(message: Message) -> int | None:

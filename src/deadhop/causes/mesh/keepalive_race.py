@@ -32,8 +32,10 @@ from deadhop.model.observed.http import LocalReply, NginxProxy
 from deadhop.model.observed.kube import DestinationRule, mapping
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.message import Message
+from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.policy import CiliumOption
 from deadhop.model.record import Record
+from deadhop.snapshot.captures import cut_when_idle
 from deadhop.snapshot.said import said
 
 SLUG = "keepalive-idle-timeout-race"
@@ -58,6 +60,11 @@ def check(view: View) -> Iterator[Hypothesis]:
         if a.status and a.status < 500 and any(a.upstream_host == c.upstream_host for c in closed)
     ]
     idled = [pair for c in closed if (pair := _idled(c, lines))]
+    cut = [
+        c
+        for c in cut_when_idle(view.of(CapturedPacket))
+        if not closed or any(host_port(a.upstream_host)[0] in (c[1].src, *LOCAL) for a in closed)
+    ]
     early = said(view.of(Message), "upstream-closed-early")
     early += [
         m for m in said(view.of(Message), "upstream-reset") if m.field("what") != "connecting to upstream"
@@ -82,15 +89,15 @@ def check(view: View) -> Iterator[Hypothesis]:
     against += [
         r for r in view.of(LocalReply) if r.reset_reason and r.reset_reason != "connection termination"
     ]
-    cited: list[Record] = [*closed, *early, *idle]
-    if not cited or (not closed and not idle and not (early and (pooled or limits))):
+    cited: list[Record] = [*closed, *early, *idle, *(c[3] for c in cut)]
+    if not cited or (not closed and not idle and not cut and not (early and (pooled or limits))):
         return
     yield Hypothesis(
-        subject=closed[0].upstream_host if closed else "the pooled connections to the server",
+        subject=closed[0].upstream_host if closed else f"{cut[0][1].src}:{cut[0][1].sport}" if cut else "the pooled connections to the server",
         title="The server closes idle connections sooner than the proxy expects: a request sent at that moment is reset.",
         checks=(
             shown("an established connection to the server was closed before the answer", cited, weight=1.25, required=True, decide="kubectl logs POD -c istio-proxy | grep ' 503 UC '"),
-            shown("the connection had served a request and then lain idle for seconds", [r for pair in idled for r in pair], weight=1.3, decide="kubectl logs POD -c istio-proxy   # the same %UPSTREAM_LOCAL_ADDRESS% before, and how long before"),
+            shown("the connection had served a request and then lain idle for seconds", [*(r for pair in idled for r in pair), *(p for c in cut[:2] for p in c)], weight=1.7 if cut else 1.3, decide="kubectl logs POD -c istio-proxy   # the same %UPSTREAM_LOCAL_ADDRESS% before, and how long before"),
             shown("the connection that closes is the one to the application itself", inner, weight=0.5),
             shown("the same server answers other requests", served, weight=0.7),
             shown("connections are kept for reuse, with limits of their own", [*pooled, *limits], weight=0.6, decide="# compare the server's keep-alive timeout with the proxy's idle timeout"),
@@ -135,10 +142,12 @@ CAUSE = Cause(
         CiliumOption,
         DestinationRule,
         LocalReply,
+        CapturedPacket,
     ),
     needs=(
         EnvoyAccess,
         Message,
+        CapturedPacket,
     ),
     rivals=(
         "plaintext-to-strict-mtls",

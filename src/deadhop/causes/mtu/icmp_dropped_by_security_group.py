@@ -26,7 +26,7 @@ from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.observed.http import DialFailure, HttpExchange
-from deadhop.model.observed.node import PortRange
+from deadhop.model.observed.node import CloudFlow, PortRange
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.shell import CommandRun
 
@@ -35,7 +35,9 @@ SLUG = "icmp-frag-needed-dropped-by-security-group"
 
 def check(view: View) -> Iterator[Hypothesis]:
     rules = [r for r in view.of(PortRange) if r.ingress]
-    if not rules:
+    logged = view.of(CloudFlow)
+    refused = [f for f in logged if f.refused_error]
+    if not rules and not refused:
         return
     # A listing that was asked for one protocol shows no other, whatever the group admits.
     chosen = any(
@@ -43,18 +45,20 @@ def check(view: View) -> Iterator[Hypothesis]:
     )
     icmp = [r for r in rules if r.protocol in ("icmp", "icmpv6", "all", "58", "1")]
     tcp = [r for r in rules if r.protocol in ("tcp", "6")]
+    spoke = [f for f in logged if f.accepted and f.protocol == 6 and f.dst in {r.dst for r in refused}]
     stalled = [
         *(e for e in view.of(HttpExchange) if e.error in ("tls", "timeout", "reset", "empty")),
         *(d for d in view.of(DialFailure) if d.error in ("tls", "reset", "timeout")),
     ]
     errors = [p for p in view.of(CapturedPacket) if p.icmp and p.icmp.too_big]
     yield Hypothesis(
-        subject=rules[0].group or "the security group",
+        subject=(rules[0].group if rules else refused[0].device) or "the security group",
         title="The security group admits TCP only: ICMP fragmentation-needed is discarded and large flights stall.",
         checks=(
-            shown("the group lists TCP ports", tcp, weight=0.8, required=True),
-            judged("no rule admits ICMP", False if icmp else (None if chosen else True), icmp, weight=1.0, required=True),
-            shown("the connection stalls after the handshake, or an ICMP error is on its way", [*stalled, *errors], weight=1.2, required=True, decide="curl -v https://HOST/   # stops after the client hello; tcpdump 'icmp[0]=3' at the router"),
+            shown("the network admits TCP to the server", [*tcp, *spoke], weight=0.8, required=True),
+            judged("no rule admits ICMP", True if refused else False if icmp else (None if chosen else True), refused or icmp, weight=1.0, required=True),
+            shown("the flow log shows ICMP errors towards the server discarded", refused, weight=1.2),
+            shown("the connection stalls after the handshake, or an ICMP error is on its way", [*stalled, *errors, *refused], weight=1.2, required=True, decide="curl -v https://HOST/   # stops after the client hello; tcpdump 'icmp[0]=3' at the router"),
         ),
         explains=("only clients behind a narrower path are affected",),
         fixes=(Fix(title="Allow fragmentation-needed", artifact="aws ec2 authorize-security-group-ingress --group-id SG --ip-permissions IpProtocol=icmp,FromPort=3,ToPort=4,IpRanges='[{CidrIp=0.0.0.0/0}]'\n"),),
@@ -66,8 +70,8 @@ CAUSE = Cause(
     slug=SLUG,
     family="mtu",
     title="A cloud security group admits no ICMP fragmentation-needed.",
-    inputs=(PortRange, CommandRun, HttpExchange, DialFailure, CapturedPacket),
-    needs=(PortRange,),
+    inputs=(PortRange, CloudFlow, CommandRun, HttpExchange, DialFailure, CapturedPacket),
+    needs=(PortRange, CloudFlow),
     rivals=("icmp-frag-needed-dropped-by-node-firewall", "icmp-frag-needed-dropped-by-networkpolicy"),
     check=check,
 )

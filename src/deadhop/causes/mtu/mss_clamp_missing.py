@@ -25,9 +25,12 @@ from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.net import Link
+from deadhop.model.netfilter import IptablesTable
+from deadhop.model.observed.firewall import FirewallRule
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.packets import CapturedPacket
-from deadhop.snapshot.captures import never_established, pair, unheard_acks
+from deadhop.snapshot.captures import never_established, pair, sent_again, unheard_acks
+from deadhop.snapshot.firewall import rules
 from deadhop.snapshot.sizes import devices, role
 
 SLUG = "mss-clamp-missing-on-tunnel-path"
@@ -53,7 +56,16 @@ def check(view: View) -> Iterator[Hypothesis]:
     beyond = [p for p in large if p.ttl is not None and p.ttl not in (64, 128, 255)]
     # Without any, the two ends announce what each has of its own, and use the smaller (RFC 9293 §3.7.1).
     within = [p for p in large if role(p.dev) in ("tunnel", "vpn")]
-    rules = [m for m in view.of(Message) if m.kind == "mss-clamp"]
+    said = [m for m in view.of(Message) if m.kind == "mss-clamp"]
+    clamps = [
+        r
+        for r in rules(view.of(IptablesTable), view.of(FirewallRule))
+        if "tcpmss" in r.text or "maxseg size set" in r.text
+    ]
+    # A rule for one way out leaves what comes back through the tunnel as the far side announced it.
+    one_way = [r.record for r in clamps if r.out_dev and not r.out_dev.startswith("!")]
+    both = len({r.out_dev for r in clamps}) > 1 or len(one_way) < len(clamps)
+    again = sent_again(view.of(CapturedPacket), smallest)
     tunnels = [d.record for d in narrow]
     packets = view.of(CapturedPacket)
     stuck = [
@@ -73,7 +85,8 @@ def check(view: View) -> Iterator[Hypothesis]:
             shown("a forwarder or a tunnel lies on the way", [] if beyond or tunnels else within, weight=0.2, required=not (beyond or tunnels), decide="ip -d link; tcpdump -vni TUNNEL 'tcp[tcpflags] & tcp-syn != 0'"),
             judged("the handshake completes", False if stuck else None, stuck, weight=1.5, required=bool(stuck)),
             judged("nobody else on that way announces less of its own accord", False if beside else None, beside, weight=1.5, required=bool(beside)),
-            judged("no rule clamps the MSS", False if rules else None, rules, weight=0.5),
+            judged("no rule clamps the MSS of both directions", False if said or both else (True if one_way else None), one_way if one_way and not both else [*said, *(r.record for r in clamps)], weight=0.5),
+            shown("full-size segments are sent again and again", again[:4], weight=1.0),
         ),
         explains=("the handshake completes and the first full-size segment is lost",),
         fixes=(
@@ -90,7 +103,7 @@ CAUSE = Cause(
     slug=SLUG,
     family="mtu",
     title="A forwarder into a smaller tunnel does not clamp the TCP MSS.",
-    inputs=(CapturedPacket, Link, Message),
+    inputs=(CapturedPacket, Link, Message, IptablesTable, FirewallRule),
     needs=(CapturedPacket,),
     rivals=("inner-overlay-mtu-exceeds-vpn-egress-mtu", "route-mtu-not-visible-to-nested-vm"),
     check=check,

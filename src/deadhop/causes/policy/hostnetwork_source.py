@@ -38,7 +38,7 @@ from deadhop.model.observed.kube import (
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.policy import Flow
 from deadhop.model.record import Record
-from deadhop.snapshot.attribution import nodes_by_address
+from deadhop.snapshot.attribution import nodes_by_address, on_host
 from deadhop.snapshot.entities import denied_peers, is_node, is_pod
 from deadhop.snapshot.firewall import rules
 from deadhop.snapshot.masquerade import masquerades
@@ -75,7 +75,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         ]
         yield _hypothesis(
             f"{peer.ip or peer.identity}",
-            target.name,
+            target.name or target.ip,
             list(denied),
             policies,
             [*as_pod, *_ordinary(view, peer.ip)],
@@ -96,6 +96,7 @@ def _ordinary(view: View, address: str) -> list[Pod]:
 def _from_capture(view: View, policies: list[KubeObject]) -> Iterator[Hypothesis]:
     """Connections in a capture at the pod whose source is a node's or a tunnel device's address."""
     nodes = nodes_by_address(view.of(Node))
+    on_hosts = {p.ip for p in view.of(Pod) if p.ip and on_host(p)}
     ports = {
         str(port.get("port"))
         for p in policies
@@ -107,7 +108,7 @@ def _from_capture(view: View, policies: list[KubeObject]) -> Iterator[Hypothesis
         for p in view.of(CapturedPacket)
         if p.tcp_flags == "S"
         and str(p.dport) in ports
-        and (p.src in nodes or (p.src.endswith(".0") and ":" not in p.src))
+        and (p.src in nodes or p.src in on_hosts or (p.src.endswith(".0") and ":" not in p.src))
     ]
     seen = [
         p for p in seen if p.src not in nodes or not masquerades(rules(view.of(IptablesTable), ()), p.dst)

@@ -59,6 +59,7 @@ def check(view: View) -> Iterator[Hypothesis]:
     yield from _from_denial(view)
     yield from _from_capture(view)
     yield from _tracked(view)
+    yield from _by_rules(view)
 
 
 def _hypothesis(view: View, denied: Flow, sent: list[Flow]) -> Hypothesis:
@@ -130,7 +131,7 @@ def _from_capture(view: View) -> Iterator[Hypothesis]:
         if node is None or target is None or packet.tcp_flags not in ("S", "") or target.node == node.name:
             continue
         there = [p for p in pods.values() if p.node == node.name]
-        snat = masquerades(rows, packet.dst)
+        snat = [*masquerades(rows, packet.dst), *_left_out(view, packet.dst)]
         on_host_too = [p for p in view.of(Pod) if p.node == node.name and (on_host(p) or p.ip in nodes)]
         by_label = [
             p
@@ -184,6 +185,56 @@ def _tracked(view: View) -> Iterator[Hypothesis]:
             prior=-1.5,
         )  # fmt: skip
         return
+
+
+def _by_rules(view: View) -> Iterator[Hypothesis]:
+    """A denied connection from an address that is no pod's, where the node's rules masquerade what pods send to the
+    destination: other nodes' pods arrive so. Which node it is need not be shown."""
+    nodes = nodes_by_address(view.of(Node))
+    pods = {p.ip: p for p in view.of(Pod) if p.ip and not on_host(p) and p.ip not in nodes}
+    rows = [
+        r
+        for r in rules(view.of(IptablesTable), view.of(FirewallRule))
+        if not r.src or any(within(p, r.src) for p in pods)
+    ]
+    by_label = [p for p in view.of(NetworkPolicy) if any(selecting(rule, "ingress") for _p, rule in all_rules([p], "ingress"))]  # fmt: skip
+    for denied in (f for f in view.of(Flow) if f.denied and f.src.ip and f.direction != "EGRESS"):
+        target = pods.get(denied.dst.ip)
+        known = denied.src.ip in nodes or not nodes
+        if target is None or is_pod(denied.src) or denied.src.ip in pods or is_node(denied.src) or not known:
+            continue
+        away = [p for p in pods.values() if p.node and target.node and p.node != target.node]
+        snat = [*masquerades(rows, denied.dst.ip), *_left_out(view, denied.dst.ip)]
+        on_host_too = [p for p in view.of(Pod) if p.ip == denied.src.ip]
+        if not away or not snat or not by_label:
+            continue
+        yield Hypothesis(
+            subject=f"{away[0].name} to {target.name}:{denied.dst.port or '?'}",
+            title=f"Pods of other nodes arrive at {target.name} as {denied.src.ip}: what they send to pods is masqueraded.",
+            checks=(
+                shown("at the destination the source is no pod's address, and is denied", [denied], weight=1.1, required=True),
+                shown(f"the rules of a node masquerade packets to {denied.dst.ip}", snat[:3], weight=1.5, required=True),
+                shown("ordinary pods of other nodes are its clients", away[:2], weight=0.4, required=True),
+                shown("the policy selects its clients by labels", by_label[:2], weight=0.8, required=True),
+                judged("the client is not a pod in the host's network", False if on_host_too else None, on_host_too[:2], weight=1.5, required=bool(on_host_too)),
+            ),
+            explains=("pods of one node match the policy, pods of other nodes do not",),
+            fixes=(Fix(title="Exclude the pod network from masquerading", artifact="# ip-masq-agent\nnonMasqueradeCIDRs:\n- POD-NETWORK   # holds every node's pod CIDR\n"),),
+            prior=-1.7,
+        )  # fmt: skip
+        return
+
+
+def _left_out(view: View, address: str) -> list[Record]:
+    """ip-masq-agent's configuration, where its list holds networks and none of them the address."""
+    found: list[Record] = []
+    for option in view.of(CiliumOption):
+        listed = (
+            [c.strip(" '\"[]") for c in option.value.split(",")] if option.key == "nonMasqueradeCIDRs" else []
+        )
+        if listed and all(network(c) for c in listed) and is_ip(address) and not within(address, *listed):
+            found.append(option)
+    return found
 
 
 def _outside(address: str, excluded: str) -> bool:

@@ -22,11 +22,14 @@ Kubernetes, Service ports; Gateway API, BackendRef port; Envoy response flag UF.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from deadhop.evidence.fields import integer, is_ip
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.finding import Check
+from deadhop.model.netfilter import IptablesTable
+from deadhop.model.observed.firewall import FirewallRule
 from deadhop.model.observed.http import DialFailure, HttpExchange, LocalReply
 from deadhop.model.observed.kube import (
     Endpoints,
@@ -38,10 +41,14 @@ from deadhop.model.observed.kube import (
     mappings,
 )
 from deadhop.model.observed.mesh import EnvoyAccess
+from deadhop.model.observed.node import Frontend
+from deadhop.model.observed.shell import CommandRun
 from deadhop.model.record import Record
+from deadhop.snapshot.firewall import rules
 from deadhop.snapshot.istio import destinations
 from deadhop.snapshot.names import service_name
 from deadhop.snapshot.replies import replies, with_flag
+from deadhop.snapshot.services import served
 
 SLUG = "service-port-mismatch"
 
@@ -65,7 +72,11 @@ def check(view: View) -> Iterator[Hypothesis]:
         failed = isinstance(caller, (HttpExchange, DialFailure)) or bool(
             view.of(LocalReply) or view.of(EnvoyAccess) or view.of(DialFailure)
         )
-        if services or (name and failed and isinstance(caller, HttpExchange)):
+        rows = rules(view.of(IptablesTable), view.of(FirewallRule))
+        held = [] if services or _cut_down(view, port) else served(host, view.of(Frontend), rows)
+        if held:
+            yield _from_proxy(caller, host, port, held)
+        elif services or (name and failed and isinstance(caller, HttpExchange)):
             yield _hypothesis(view, caller, host, port, services[0] if services else None)
     refused = [
         r
@@ -74,6 +85,30 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     if refused and not view.of(Service):
         yield _refused(view, refused)
+
+
+def _cut_down(view: View, port: int) -> bool:
+    """Whether a listing was asked for single ports: then it does not show the others."""
+    ports = re.compile(rf":\d{{2,5}}\b|\b{port}\b|port")
+    return any(ports.search(f) for c in view.of(CommandRun) for f in c.filters)
+
+
+def _from_proxy(caller: Record, address: str, port: int, held: list[tuple[int, Record]]) -> Hypothesis:
+    """The node's proxy holds the address with other ports: nothing there answers for the one that is dialled."""
+    ports = sorted({number for number, _record in held})
+    behind = [r for _number, r in held if isinstance(r, Frontend) and r.backends]
+    return Hypothesis(
+        subject=f"{address}:{port}",
+        title=f"Port {port} of {address} is dialled, and the node's proxy serves {', '.join(map(str, ports))} there.",
+        checks=(
+            Check(text=f"{address}:{port} is what the caller uses", holds=True, weight=0.8, required=True, records=(caller,)),
+            judged(f"the proxy serves other ports of that address and not {port}", port not in ports, [r for _number, r in held][:4], weight=2.2, required=True, decide="kubectl get svc -A -o wide | grep " + address),
+            shown("it has backends behind them", behind[:3], weight=0.4),
+        ),
+        explains=("nothing answers on a port that the Service does not have",),
+        fixes=(Fix(title="Use a port that the Service exposes", artifact=f"# {address} serves: {', '.join(map(str, ports))}\n"),),
+        prior=-1.2,
+    )  # fmt: skip
 
 
 def _refused(view: View, refused: list[LocalReply]) -> Hypothesis:
@@ -175,6 +210,10 @@ CAUSE = Cause(
         HTTPRoute,
         Ingress,
         VirtualService,
+        Frontend,
+        IptablesTable,
+        FirewallRule,
+        CommandRun,
     ),
     needs=(HttpExchange, DialFailure, LocalReply, HTTPRoute, Ingress, VirtualService),
     rivals=("service-targetport-mismatch", "service-selector-matches-no-pods", "app-not-listening"),

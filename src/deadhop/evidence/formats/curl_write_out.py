@@ -52,7 +52,7 @@ def _pattern(line: str) -> tuple[re.Pattern[str], list[str]] | None:
 def _round(line: str, run: CommandRun) -> tuple[str, tuple[str, ...]]:
     """In a loop that prints its variable first: what is left of the line, and the curl command of that round."""
     each = loop(run.line)
-    typed = re.search(r"\bcurl\s[^|;&>]*", each.body) if each else None
+    typed = re.search(r"\bcurl\s[^|;&>`)]*", each.body) if each else None
     match = re.match(r"^\s*(\S+?)[:=]?\s+(.*)$", line)
     if each is None or typed is None or match is None or not each.uses(typed[0]):
         return line, run.argv

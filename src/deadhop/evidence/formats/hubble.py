@@ -47,10 +47,16 @@ def _time(text: str | None, year: int | None) -> float | None:
     return rfc3339(text) if text[:1].isdigit() else syslog_time(text, year)
 
 
+_DNS = re.compile(r"(?=.*[a-zA-Z])[\w-]+(?:\.[\w-]+)+\.?")
+
+
 def _end(text: str, identity: str | None) -> FlowEnd:
     name = re.sub(r"\([\w-]+\)$", "", text)
     host, port = host_port(name)
     ident = (identity or "").removeprefix("ID:")
+    if is_ip(host) and "." in ident and not is_ip(ident) and _DNS.fullmatch(ident):
+        # The name by which the proxy learned the address, beside it.
+        return FlowEnd(name=ident.lower().rstrip("."), ip=host, port=port)
     return FlowEnd(
         name="" if is_ip(host) else host, ip=host if is_ip(host) else "", port=port, identity=ident
     )

@@ -14,6 +14,7 @@ from deadhop.evidence import calico, safe_yaml
 from deadhop.evidence.fields import integer, rfc3339
 from deadhop.evidence.format import Context, Locate, ValueFormat
 from deadhop.evidence.formats.nginx_conf import snippet
+from deadhop.evidence.pem import decoded, fault
 from deadhop.model.observed.dns import CorefileText, HostsEntry
 from deadhop.model.observed.kube import (
     CLASS_OF_KIND,
@@ -27,6 +28,7 @@ from deadhop.model.observed.kube import (
     ServicePort,
     mapping,
 )
+from deadhop.model.observed.message import Message
 from deadhop.model.observed.policy import CiliumIdentity, CiliumOption
 from deadhop.model.record import Problem, Record
 
@@ -195,6 +197,7 @@ def _object(value: Any, locate: Locate, context: Context) -> Iterator[Record]:
         yield _event(value, locate)
         return
     if kind == "Secret":
+        yield from _secret_faults(value, locate, f"{common['namespace']}/{common['name']}".strip("/"))
         value = {k: v for k, v in value.items() if k not in ("data", "stringData")}
         yield Secret(**{**common, "raw": value})
         return
@@ -335,6 +338,15 @@ def _event(value: dict[str, Any], locate: Locate) -> Event:
         message=text(value.get("message")) or text(value.get("note")),
         count=integer(text(value.get("count")), 1) or 1,
     )
+
+
+def _secret_faults(value: dict[str, Any], locate: Locate, name: str) -> Iterable[Record]:
+    """What is wrong with a TLS secret's data, before the data is dropped."""
+    for field in ("tls.key", "tls.crt"):
+        data, plain = mapping(value, "data").get(field), mapping(value, "stringData").get(field)
+        why = fault(field, decoded(data)) if isinstance(data, str) else fault(field, plain) if isinstance(plain, str) else ""  # fmt: skip
+        if why:
+            yield Message(source=locate(f"data/{field}"), where=name, emitter="kubectl", kind="secret-malformed", fields=(("secret", name), ("part", field), ("why", why)), text=why)  # fmt: skip
 
 
 def _config_map(common: dict[str, Any], value: dict[str, Any], locate: Locate) -> Iterator[Record]:

@@ -18,6 +18,9 @@ _FIELD = re.compile(r"^(?P<key>[A-Z][\w .-]*?):\s*(?P<value>.*)$")
 _PORT = re.compile(r"^(?P<name>\S+)\s+(?P<port>\d+)/(?P<proto>\w+)$")
 _LABEL = re.compile(r"^\s+(?P<key>[\w./-]+)=(?P<value>\S*)$")
 
+#: Fields of a Service's description (kubectl pkg/describe describeService); one that was cut down may lack its selector.
+_SERVICE = frozenset({"Selector", "TargetPort", "Session Affinity", "External Traffic Policy", "NodePort"})
+
 
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     text = lines.text
@@ -54,7 +57,7 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         "labels": tuple(labels),
     }
     first = {key: values[0] for key, values in fields.items()}
-    if "Selector" in first and ("Port" in first or "Endpoints" in first):
+    if first.keys() & _SERVICE and first.keys() & {"Port", "Endpoints", "External Traffic Policy"}:
         return i, _service(common, fields, first)
     ip = first.get("IP", "")
     node, _, address = first.get("Node", "").partition("/")

@@ -143,6 +143,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             gap += 1
             i += 1
             continue
+        if columns and _HEADER.match(line):  # another table, the blank line between them lost
+            break
         record = _row(lines, i, line, columns, namespace, asked, keys)
         if record is None:
             break

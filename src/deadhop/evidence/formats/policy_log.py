@@ -24,8 +24,9 @@ _OVN = re.compile(
 _AWS = re.compile(
     r"[Ff]low [Ii]nfo:?.*?\"?Src IP\"?\W+(?P<src>[\d.:a-f]+).*?\"?Src Port\"?\W+(?P<sport>\d+).*?\"?Dest IP\"?\W+(?P<dst>[\d.:a-f]+).*?\"?Dest Port\"?\W+(?P<dport>\d+).*?\"?Proto\"?\W+(?P<proto>\w+).*?\"?Verdict\"?\W+(?P<verdict>\w+)"
 )
+# table, policy, rule, direction, action, priority, what the rule applies to, then the packet (audit logging's columns)
 _ANTREA = re.compile(
-    r"(?P<table>\w*?(?P<dir>Ingress|Egress)?\w*(?:Rule|Metric)) (?P<policy>\S+) (?:\S+ ){0,4}?(?P<verdict>Drop|Reject|Allow) (?:(?:\d+|<nil>) )?(?P<src>[\d.:a-f]+) (?P<sport>\d+|<nil>) (?P<dst>[\d.:a-f]+) (?P<dport>\d+|<nil>) (?P<proto>\w+)"
+    r"\b(?P<head>(?:\w*(?:Rule|Metric)|K8sNetworkPolicy) (?P<policy>\S+) (?:\S+ ){0,4}?)(?P<verdict>Drop|Reject|Allow) (?:(?:\d+|<nil>) )?(?:(?P<applied>[\w.-]+/[\w.-]+|<nil>) )?(?P<src>[\d.:a-f]+) (?P<sport>\d+|<nil>) (?P<dst>[\d.:a-f]+) (?P<dport>\d+|<nil>) (?P<proto>\w+)"
 )
 _CALICO = re.compile(r"calico-packet: .*?SRC=(?P<src>\S+) DST=(?P<dst>\S+).*?PROTO=(?P<proto>\w+)(?:.*?SPT=(?P<sport>\d+) DPT=(?P<dport>\d+))?")  # fmt: skip
 _ADDRESS = {"src": r"\b(?:nw|ipv6)_src=([^,\s]+)", "dst": r"\b(?:nw|ipv6)_dst=([^,\s]+)", "sport": r"\b(?:tp|udp|tcp)_src=(\d+)", "dport": r"\b(?:tp|udp|tcp)_dst=(\d+)"}  # fmt: skip
@@ -41,14 +42,15 @@ def _flow(
     denied = verdict in _DENIED or not verdict
     src, dst = told.get("src") or "", told.get("dst") or ""
     fields = tuple((k, v) for k in ("src", "sport", "dst", "dport", "proto", "verdict", "policy") if (v := told.get(k)) and v != "<nil>")  # fmt: skip
+    applied = (told.get("applied") or "").replace("<nil>", "")  # the pod of this end, by name
     when = rfc3339(line[:40])
     message = Message(source=lines.source(i), where=context.where, time=when, emitter="policy-agent", kind="netpol-verdict", fields=fields, text=line[:500])  # fmt: skip
     flow = Flow(
         source=lines.source(i),
         where=context.where,
         time=when,
-        src=FlowEnd(ip=src, port=integer(told.get("sport"))),
-        dst=FlowEnd(ip=dst, port=integer(told.get("dport"))),
+        src=FlowEnd(name=applied if direction == "EGRESS" else "", ip=src, port=integer(told.get("sport"))),
+        dst=FlowEnd(name=applied if direction == "INGRESS" else "", ip=dst, port=integer(told.get("dport"))),
         event=f"policy-verdict {direction}".strip(),
         verdict="DROPPED" if denied else "FORWARDED",
         proto=proto.upper(),
@@ -77,7 +79,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     for pattern_ in (_AWS, _ANTREA, _CALICO):
         if match := pattern_.search(line):
             told = dict(match.groupdict())
-            return i + 1, _flow(lines, i, context, told, (told.get("dir") or "").upper())
+            way = re.search("Ingress|Egress", told.get("head") or "")
+            return i + 1, _flow(lines, i, context, told, way[0].upper() if way else "")
     return i, []
 
 
@@ -140,7 +143,9 @@ def _value(value: Any, locate: Locate, context: Context) -> Iterable[Record]:
 FORMATS = (
     LineFormat(
         "policy-log",
-        re.compile(r"\bacl_log\(|[Ff]low [Ii]nfo|(?:Rule|Metric) \S+.* (?:Drop|Reject|Allow) "),
+        re.compile(
+            r"\bacl_log\(|[Ff]low [Ii]nfo|(?:Rule|Metric|K8sNetworkPolicy) \S+.* (?:Drop|Reject|Allow) "
+        ),
         _read,
         priority=36,
     ),

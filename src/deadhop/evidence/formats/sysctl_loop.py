@@ -1,4 +1,5 @@
-"""One setting of many devices: a loop that prints ``DEVICE VALUE``, and ``grep .`` over /proc/sys."""
+"""One setting of many devices: a loop that prints ``DEVICE VALUE``, and ``grep .`` over /proc/sys, whole or cut down to
+``DEVICE/SETTING``; and files below /proc/sys one after the other, each value under its file's name."""
 
 from __future__ import annotations
 
@@ -17,6 +18,11 @@ _ROW = re.compile(
 _PLACE = re.compile(r"/proc/sys/(?P<head>[\w./-]*)\$\{?\w+\}?(?P<tail>/[\w/.-]+)")
 _PASTED = re.compile(r"/proc/sys/net/(?P<family>ipv[46])/conf/\*/(?P<leaf>\w+)")
 _KEY = re.compile(r"(?P<head>net\.[\w.]+\.)\$\{?\w+\}?(?P<tail>\.\w+)")
+#: A device and one of the settings that exist only below net.ipv4.conf (Documentation/networking/ip-sysctl.rst).
+_CUT = re.compile(
+    r"^\s*(?:ipv4[./])?(?:conf[./])?(?P<dev>(?!net\.)[\w@-][\w.@-]*?)[/. ](?P<leaf>rp_filter|accept_local|send_redirects|log_martians|src_valid_mark|route_localnet|arp_ignore|arp_announce)\s*[:= ]\s*(?P<value>-?\d+)\s*$"
+)
+_NAMED = re.compile(r"^\s*(?:==>\s*)?(?P<path>/proc/sys/[\w./@-]+)(?:\s*<==)?\s*:?\s*$")
 
 
 def _key(path: str) -> str:
@@ -45,7 +51,13 @@ def _asked(context: Context, item: str) -> str:
 def _of_files(each: Loop, item: str) -> str:
     """The key where the loop goes over directories or files below /proc/sys, by globs mostly: ``…/conf/{all,lxc*}`` with
     ``$i/rp_filter`` in its body, or ``…/conf/*/rp_filter``."""
-    name = item.removesuffix("/").rpartition("/")[2]
+    parts = item.strip("/").split("/")
+    for path in each.items:  # an item that still ends as the glob does: ``DEVICE/rp_filter``
+        places = path.rstrip("/").split("/")
+        tail = places[-len(parts) :]
+        if path.startswith("/proc/sys/") and len(parts) > 1 and all(map(fnmatch, parts, tail)):
+            return _key("/".join([*places[: -len(parts)], *parts]))
+    name = parts[-1]
     inner = re.search(rf"\$\{{?{re.escape(each.name)}\}}?/(?P<leaf>\w+)", each.body)
     for path in each.items:
         folder, _, last = path.rstrip("/").rpartition("/")
@@ -91,8 +103,20 @@ def _read_tally(lines: Lines, i: int, context: Context) -> tuple[int, list[Recor
     ]
 
 
+def _read_named(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    """A file's name in a line of its own (head, tail, find -print), its value in the next."""
+    match = _NAMED.match(lines.text[i])
+    value = lines.text[i + 1].strip() if i + 1 < len(lines.text) else ""
+    if match is None or not re.fullmatch(r"-?\d+", value):
+        return i, []
+    key = _key(match["path"])
+    return i + 2, [Sysctl(source=lines.source(i, i + 1), where=context.where, key=key, value=value)]
+
+
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
-    if match := _FILE.match(lines.text[i]):
+    if cut := _CUT.match(lines.text[i]):
+        key, value = f"net.ipv4.conf.{cut['dev'].replace('.', '/')}.{cut['leaf']}", cut["value"]
+    elif match := _FILE.match(lines.text[i]):
         key, value = _key(match["path"]), match["value"]
     elif match := _ROW.match(lines.text[i]):
         if match["rest"] and "echo" not in (context.command.line if context.command else ""):
@@ -107,10 +131,13 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     )
 
 
-FORMATS = (LineFormat("sysctl-tally", re.compile(r"^\s*\d+\s+\d+\s*$"), _read_tally, priority=12),)
+FORMATS = (
+    LineFormat("sysctl-tally", re.compile(r"^\s*\d+\s+\d+\s*$"), _read_tally, priority=12),
+    LineFormat("sysctl-named", _NAMED, _read_named, priority=12),
+)
 FORMAT = LineFormat(
     "sysctl-loop",
-    re.compile(r"^\s*/proc/sys/\S+[: ]\s*-?\d+\s*$|^\s*[\w.@/-]+\s*[:=]?\s*-?\d+(?:\s|$)"),
+    re.compile(r"^\s*/proc/sys/\S+[: ]\s*-?\d+\s*$|^\s*[\w.@/-]+(?: \w+)?\s*[:=]?\s*-?\d+(?:\s|$)"),
     _read,
     priority=13,
 )

@@ -87,6 +87,7 @@ def _packet(lines: Lines, i: int, context: Context, told: dict[str, str]) -> Cap
     if kind is not None:
         extra["icmp"] = Icmp(type=kind, code=integer(_one(told, "icmp.code"), 0) or 0, mtu=mtu)
     df = _one(told, "ip.flags.df")
+    datagram = integer(_one(told, "udp.length"))
     when = _one(told, "frame.time_epoch", "frame.time_relative")
     return CapturedPacket(
         source=lines.source(i),
@@ -98,6 +99,7 @@ def _packet(lines: Lines, i: int, context: Context, told: dict[str, str]) -> Cap
         sport=sport,
         dport=dport,
         length=integer(_one(told, "ip.len")),
+        payload=integer(_one(told, "tcp.len")) if datagram is None else max(0, datagram - 8),
         ttl=integer(_one(told, "ip.ttl")),
         df=(df in _YES) if df else None,
         tcp_flags=_flags(told),
@@ -115,6 +117,11 @@ def _flags(told: dict[str, str]) -> str:
     bits = integer(_one(told, "tcp.flags"))
     if bits is not None:
         return "".join(letter for bit, letter in ((2, "S"), (1, "F"), (4, "R"), (8, "P"), (16, ".")) if bits & bit)  # fmt: skip
+    drawn = told.get("tcp.flags.str", "")[
+        -5:
+    ]  # a letter or a dot for each bit, the lowest last (packet-tcp.c)
+    if drawn:
+        return "".join(as_said for letter, as_said in (("S", "S"), ("F", "F"), ("R", "R"), ("P", "P"), ("A", ".")) if letter in drawn)  # fmt: skip
     return "".join(letter for name, letter in _FLAGS if _one(told, f"tcp.flags.{name}") in _YES)
 
 

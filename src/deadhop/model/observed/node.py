@@ -80,3 +80,33 @@ class PortRange(Record, frozen=True, kw_only=True):
     last: int | None = None
     ingress: bool = True
     peer: str = ""
+
+
+class CloudFlow(Record, frozen=True, kw_only=True):
+    """A flow as a cloud network's filters logged it. ``protocol`` is the IP protocol's number, ``size`` bytes of all
+    packets together."""
+
+    device: str = ""
+    src: str
+    dst: str
+    sport: int | None = None
+    dport: int | None = None
+    protocol: int | None = None
+    packets: int | None = None
+    size: int | None = None
+    accepted: bool
+
+    @property
+    def refused_error(self) -> bool:
+        """Whether it is ICMP that was discarded and no echo: an error quotes the packet that it is about (RFC 792)."""
+        each = self.size / self.packets if self.size and self.packets else 0
+        return not self.accepted and self.protocol in (1, 58) and (each == 56 or each > 100)
+
+
+class Frontend(Record, frozen=True, kw_only=True):
+    """A service address and port for which a node's proxy holds backends (``ip:port``)."""
+
+    address: str
+    port: int
+    protocol: str = ""
+    backends: tuple[str, ...] = ()
