@@ -40,8 +40,14 @@ _STRONG = (
     re.compile(r"^\s*~[\w/.-]*\s?[$#»❯➜▶>]+\s*(?P<cmd>\S.*)$"),
     re.compile(r"^\s*~?:?/[\w/.-]*\s?[$#]\s+(?P<cmd>\S.*)$"),
     re.compile(r"^\s*(?P<host>[a-zA-Z][\w.-]*):[~/][\w/.~-]*\s?[$#]\s*(?P<cmd>\S.*)$"),
+    # PowerShell; a user and a folder in brackets of their own.
+    re.compile(r"^\s*PS (?:[A-Za-z]:[\\/]|[/~])[^>\n]{0,200}> ?(?P<cmd>\S.*)$"),
+    re.compile(r"^\s*\[[\w.-]+@[\w.-]+\]\s?\[[^\]\n]{0,200}\]\s?[$#]\s?(?P<cmd>\S.*)$"),
 )
 _WEAK = (
+    re.compile(r"^\s*[A-Za-z]:\\[^>\n]{0,200}>\s?(?P<cmd>\S.*)$"),
+    # Oh My Zsh: the folder behind the arrow, and what git says of it.
+    re.compile(r"^\s*➜\s+[\w~./-]+(?: git:\([^)\n]{0,100}\))?(?: [✗✔])?\s+(?P<cmd>[a-z][\w-]*\s.*)$"),
     re.compile(r"^\s*(?:[$❯➜»▶λ]+|%)\s*(?P<cmd>\S.*)$"),
     re.compile(r"^\s*(?:[\w.-]+)?[#>]\s*(?P<cmd>\S.*)$"),
     re.compile(r"^\s*~[\w/.-]*\s+(?P<cmd>[\w-]+(?:\s.*)?)$"),
@@ -50,6 +56,10 @@ _WEAK = (
     # Gentoo, Flatcar and openSUSE: machine and folder parted by a blank.
     re.compile(r"^\s*(?P<host>[a-zA-Z][\w.-]*) [~/][\w/.~-]* ?[$#%] ?(?P<cmd>\S.*)$"),
 )
+#: What prompts show before themselves: the time, the cluster (kube-ps1), the corner of a prompt of two lines.
+_STATUS = re.compile(r"^\s*(?:(?:\[?\d{1,2}:\d\d(?::\d\d)?\]?|\([⎈☸][^)\n]{0,100}\)|[└╰]─+[╼>]?)\s*)+(?=\S)")
+#: Distributions that bring kubectl within a program of their own.
+_BUNDLES = frozenset("microk8s k3s k0s rke2 minikube".split())
 #: What people run ahead of the command that matters: ``date -u; kubectl …``, ``sleep 60; cat …``, ``cd /tmp && ip a``.
 _AHEAD = re.compile(
     r"^(?:(?:date|sleep|hostname|clear|cd|pushd|set|uptime)\b[^;&|\"'$()]*(?:;|&&)\s*)+(?=\S)"
@@ -84,16 +94,10 @@ def parse(line: str) -> Command | None:
         or _OUTCOME.search(_QUOTED.sub("''", line))
     ):
         return None
-    for pattern in _STRONG:
-        if match := pattern.match(line):
-            command = _command(match["cmd"], line)
-            if command and (_known(command.argv) or _plausible(command.argv)):
-                return msgspec.structs.replace(command, host=_host(line))
-    for pattern in _WEAK:
-        if match := pattern.match(line):
-            command = _command(match["cmd"], line)
-            if command and _known(command.argv) and not _sentence(command.argv):
-                return msgspec.structs.replace(command, host=match.groupdict().get("host") or "")
+    if (command := _prompted(line, line)) is not None:
+        return command
+    if (status := _STATUS.match(line)) and (command := _prompted(line[status.end() :], line)) is not None:
+        return command
     command = _command(line.strip(), line)
     if (
         command
@@ -103,6 +107,22 @@ def parse(line: str) -> Command | None:
         and _shaped(command)
     ):
         return command
+    return None
+
+
+def _prompted(text: str, line: str) -> Command | None:
+    """The command behind the prompt with which ``text``, the end of ``line``, begins; None where it has none."""
+    for pattern in _STRONG:
+        if match := pattern.match(text):
+            command = _command(match["cmd"], line)
+            if command and (_known(command.argv) or _plausible(command.argv)):
+                return msgspec.structs.replace(command, host=_host(text))
+    for pattern in _WEAK:
+        if match := pattern.match(text):
+            command = _command(match["cmd"], line)
+            wrapped = command is not None and command.where is not None
+            if command and (_known(command.argv) or wrapped) and not _sentence(command.argv):
+                return msgspec.structs.replace(command, host=match.groupdict().get("host") or "")
     return None
 
 
@@ -161,6 +181,8 @@ def _sentence(argv: tuple[str, ...]) -> bool:
     for word in argv[1:]:
         run = run + 1 if _WORD.match(word) else 0
         longest = max(longest, run)
+    if any(word.startswith("-") and len(word) > 1 for word in argv[1:]):
+        return False  # nobody writes options into a sentence
     return longest >= 5 or (len(argv) > 3 and argv[-1].endswith((".", ":")) and longest >= 2)
 
 
@@ -182,6 +204,8 @@ def _command(text: str, line: str) -> Command | None:
             while words and (words[0].startswith("-") or words[0].replace(".", "").isdigit()):
                 words = words[1:]
             continue
+        if words[0] in _BUNDLES and words[1:2] == ["kubectl"]:
+            words = words[1:2] + words[3 if words[2:3] == ["--"] else 2 :]
         if words[0] in _ALIAS:
             words = [*_ALIAS[words[0]], *words[1:]]
         if words[0] == "kubectl" and "exec" in words[1:6]:
