@@ -9,6 +9,7 @@ import pytest
 from deadhop.evidence import calico
 from deadhop.evidence.prompt import machine, parse
 from deadhop.evidence.read import read_bytes
+from deadhop.model.observed.node import CloudFlow
 from deadhop.model.observed.packets import CapturedPacket
 from deadhop.model.observed.policy import CiliumOption
 from deadhop.model.observed.shell import Attempt, CommandRun
@@ -83,3 +84,18 @@ def test_calico_selectors() -> None:
         "spec": {"ingress": [{"action": "Deny"}]},
     }
     assert calico.translated(denies) is None
+
+
+def test_flow_logs_of_three_clouds() -> None:
+    texts = {
+        "interface-id,srcaddr,dstaddr,srcport,dstport,protocol,action\n"
+        "eni-0a,192.0.2.7,10.9.1.20,0,0,1,REJECT\n": (1, False),
+        '{"jsonPayload":{"connection":{"src_ip":"192.0.2.7","dest_ip":"10.9.1.20","protocol":1},'
+        '"disposition":"DENIED","rule_details":{"reference":"network:n/firewall:f"}}}\n': (1, False),
+        "1700000000,192.0.2.7,10.9.1.20,40000,443,T,I,A\n": (6, True),
+    }
+    for text, (protocol, accepted) in texts.items():
+        flows = [r for r in read_bytes("log", text.encode()).records if isinstance(r, CloudFlow)]
+        assert [(f.src, f.dst, f.protocol, f.accepted) for f in flows] == [
+            ("192.0.2.7", "10.9.1.20", protocol, accepted)
+        ], text
