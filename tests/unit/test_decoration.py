@@ -72,3 +72,15 @@ def test_stern_names_pod_and_container() -> None:
 def test_a_unified_diff_is_what_it_leads_to() -> None:
     rows = ["--- a", "+++ b", "@@ -1,2 +1,2 @@", " kept: 1", "-was: 2", "+is: 3", "$ uname -r", "- an item"]
     assert undecorated(rows) == ["", "", "", "kept: 1", "", "is: 3", "$ uname -r", "- an item"]
+
+
+def test_marks_of_a_block_on_lines_of_its_content() -> None:
+    rows = [
+        "```$ ip rule",
+        "0: from all lookup local",
+        "32766: from all lookup main```",
+        "```sh",
+        "ip a",
+        "```",
+    ]
+    assert undecorated(rows) == ["$ ip rule", *rows[1:2], "32766: from all lookup main", *rows[3:]]

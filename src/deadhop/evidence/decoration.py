@@ -26,6 +26,8 @@ _SPACES = dict.fromkeys((0xA0, 0x2007, 0x2009, 0x202F, 0x3000), " ") | dict.from
     (0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF)
 )
 _ODD_SPACE = re.compile(f"[{''.join(map(chr, _SPACES))}]")
+#: The marks of a code block on a line of its content, as chats take them; alone, or with a language, they stand for themselves.
+_BLOCK = re.compile(r"^\s*```(?=\S*\s+\S)|(?<=\S)```\s*$")
 _NUMBERED = re.compile(r"\bgrep\b[^\n|]*\s-[A-Za-z]*n|\bcat -n\b")
 
 
@@ -102,7 +104,7 @@ def _after(rows: list[str]) -> list[str]:
         if _HUNK.match(row):
             inside, made[i] = True, ""
         elif row.startswith(("--- ", "+++ ", "diff ", "index ")) and any(
-            map(_HUNK.match, rows[i + 1 : i + 4])
+            map(_HUNK.match, rows[i + 1 : i + 6])
         ):
             inside, made[i] = False, ""
         elif inside and row[:1] in ("-", "\\"):
@@ -120,6 +122,9 @@ def undecorated(rows: list[str]) -> list[str]:
     if "\x1b" in text:
         rows = [_COLOUR.sub("", row) for row in rows]
         text = "\n".join(rows)
+    if "```" in text:
+        rows = [_BLOCK.sub("", row) for row in rows]
+        text = "\n".join(rows)
     if _ENTITY.search(text):
         rows = [_ENTITY.sub(lambda entity: html.unescape(entity[0]), row) for row in rows]
         text = "\n".join(rows)
@@ -134,9 +139,9 @@ def undecorated(rows: list[str]) -> list[str]:
             bare = list(_stripped(rows, prefix))
             if bare != rows:
                 rows, text = bare, "\n".join(bare)
-    if "\n@@ -" in f"\n{text}":
-        rows = _after(rows)
     rows = _dedented(rows)
+    if "@@ -" in text and any(map(_HUNK.match, rows)):
+        rows = _dedented(_after(rows))
     return list(_stripped(rows, _LINE_NUMBERS)) if _LINE_NUMBERS.hint("\n".join(rows)) else rows
 
 

@@ -144,12 +144,10 @@ FORMATS = (
     LineFormat(
         "policy-log",
         re.compile(
-            r"\bacl_log\(|[Ff]low [Ii]nfo|(?:Rule|Metric|K8sNetworkPolicy) \S+.* (?:Drop|Reject|Allow) "
+            r"\bacl_log\(|[Ff]low [Ii]nfo|(?:Rule|Metric|K8sNetworkPolicy) \S+.* (?:Drop|Reject|Allow) |calico-packet: "
         ),
         _read,
         priority=36,
     ),
-    # Ahead of the kernel's own log, in which Calico's rule with the action Log writes.
-    LineFormat("calico-packet", re.compile(r"calico-packet: "), _read, priority=14),
     ValueFormat("policy-log-json", lambda v: bool(_gke(v)) or _calico(v), _value, priority=14),
 )
