@@ -22,21 +22,21 @@ NARROW = 72
 """No terminal that people work in has fewer columns."""
 
 
-class Flow(NamedTuple):
+class Reflowed(NamedTuple):
     """Rows, and of which original lines (0-based, first and last) each is made."""
 
     rows: list[str]
     of: list[tuple[int, int]]
 
 
-def unspaced(rows: list[str]) -> Flow | None:
+def unspaced(rows: list[str]) -> Reflowed | None:
     """Without the empty line behind every line; None where there is not one behind each."""
     if sum(1 for row in rows if row.strip()) < SPACED or any(row.strip() for row in rows[1::2]):
         return None
-    return Flow(rows[::2], [(i, i) for i in range(0, len(rows), 2)])
+    return Reflowed(rows[::2], [(i, i) for i in range(0, len(rows), 2)])
 
 
-def unwrapped(rows: list[str]) -> Flow | None:
+def unwrapped(rows: list[str]) -> Reflowed | None:
     """With each line as long as the longest joined to the next; None where none has a next, or all are short."""
     width = max(map(len, rows), default=0)
     full = [len(row) == width for row in rows]
@@ -51,7 +51,7 @@ def unwrapped(rows: list[str]) -> Flow | None:
         else:
             joined.append(row)
             of.append((i, i))
-    return Flow(joined, of) if len(joined) < len(rows) else None
+    return Reflowed(joined, of) if len(joined) < len(rows) else None
 
 
 def better(rows: list[str], scan: Callable[[list[str]], Iterable[Record]]) -> Iterable[Record]:
@@ -61,13 +61,15 @@ def better(rows: list[str], scan: Callable[[list[str]], Iterable[Record]]) -> It
     flow = unspaced(rows)
     records = _numbered(flow, scan(flow.rows)) if flow else list(scan(rows))
     kept = flow.rows if flow else rows
-    if (wrapped := unwrapped(kept)) is None:
+    unread = _unread(records)
+    wrapped = unwrapped(kept) if unread else None
+    if wrapped is None:
         return records
     of = [(flow.of[a][0], flow.of[b][1]) for a, b in wrapped.of] if flow else wrapped.of
-    other = _numbered(Flow(wrapped.rows, of), scan(wrapped.rows))
+    other = _numbered(Reflowed(wrapped.rows, of), scan(wrapped.rows))
     # One line that is longest and is followed by another may well be whole: then joining has to tell something new.
     gain = _known(other) - _known(records) - (len(wrapped.rows) == len(kept) - 1)
-    return other if gain >= 0 and _unread(other) < _unread(records) else records
+    return other if gain >= 0 and _unread(other) < unread else records
 
 
 def _known(records: Iterable[Record]) -> int:
@@ -80,7 +82,7 @@ def _unread(records: Iterable[Record]) -> int:
     return sum(max(place.end - place.line, 0) + 1 for place in places)
 
 
-def _numbered(flow: Flow, records: Iterable[Record]) -> list[Record]:
+def _numbered(flow: Reflowed, records: Iterable[Record]) -> list[Record]:
     """The records with the numbers of the lines that their rows are made of."""
 
     def place(source: Source) -> Source:
