@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from deadhop.evidence import calico
-from deadhop.evidence.prompt import machine, parse
+from deadhop.evidence.prompt import machine
 from deadhop.evidence.read import read_bytes
 from deadhop.model.observed.node import CloudFlow
 from deadhop.model.observed.packets import CapturedPacket
@@ -61,50 +61,6 @@ def test_a_heading_that_names_a_machine_places_the_commands_below() -> None:
         "",
         "gw-1.example",
     ]
-
-
-def test_hosts_of_prompts() -> None:
-    hosts = [
-        c.host for line in ("web-1:~$ ip rule", "[n2]# ip rule", "root@n3:~# ip rule") if (c := parse(line))
-    ]
-    assert hosts == ["web-1", "n2", "n3"]
-
-
-@pytest.mark.parametrize(
-    "line, program, host",
-    [
-        ("➜  ~ kubectl get pods", "kubectl", ""),
-        ("➜  deploy git:(main) ✗ kubectl get svc", "kubectl", ""),
-        ("PS C:\\Users\\ops> kubectl get pods", "kubectl", ""),
-        ("C:\\> ping 10.0.0.1", "ping", ""),
-        ("[10:22:31] root@w1:~# ip route", "ip", "w1"),
-        ("(⎈|prod:default)➜  ~ ip route", "ip", ""),
-        ("(⎈ |prod:default) me@mac ~ % kubectl get po", "kubectl", "mac"),
-        ("└──╼ #ip route", "ip", ""),
-        ("[admin@node1][~]$ ip route", "ip", "node1"),
-        ("$ sudo k3s kubectl get po -A", "kubectl", ""),
-        ("$ minikube kubectl -- get po", "kubectl", ""),
-        ("$ kubectl get ns one two three four -L istio.io/dataplane-mode", "kubectl", ""),
-        ("$ kubectl exec -n a deploy/web -- nginx -T", "nginx", ""),
-    ],
-)
-def test_prompts(line: str, program: str, host: str) -> None:
-    command = parse(line)
-    assert command is not None
-    assert (command.argv[0], command.host) == (program, host)
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "10:22:31 kubectl get pods is what I ran when it failed yesterday.",
-        "➜ see the docs for more details on this",
-        "> I then looked at the node and saw nothing",
-        "[10:22:31] error: something failed",
-    ],
-)
-def test_what_only_looks_like_a_prompt(line: str) -> None:
-    assert parse(line) is None
 
 
 def test_calico_selectors() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from deadhop.evidence import blocks, lenient_json, prompt, safe_yaml
+from deadhop.evidence.command_line import Command
 from deadhop.evidence.completed import completed
 from deadhop.evidence.format import Context, LineFormat, Lines, Locate
 from deadhop.evidence.needles import Test, possible
@@ -135,7 +136,7 @@ class _Scanner:
             return i + 1, [Remark(source=self.lines.source(i), where=self.context.where, text=label)]
         return i, []
 
-    def _command(self, command: prompt.Command, i: int) -> CommandRun:
+    def _command(self, command: Command, i: int) -> CommandRun:
         if command.argv == ("exit",):
             self.seat = ""
         where = (
