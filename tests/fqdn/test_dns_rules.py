@@ -10,16 +10,15 @@ from deadhop.fqdn import admission
 from deadhop.fqdn.admission import AnyPeer, DNSProxy, Failure, Identities, Precheck, precheck, reply_rcode
 from deadhop.fqdn.dns_rules import (
     PortRuleDNS,
-    egress_complaint,
     expression_from_regex,
     generate_pattern,
     merge,
-    port_rule_complaint,
     without_l7_on_shutdown,
 )
 from deadhop.fqdn.options import LATEST, V1_13, V1_14, V1_16, V1_18, V1_19, VERSIONS
 from deadhop.fqdn.patterns import PatternError
 from deadhop.fqdn.restore import PortProto, RestoredRule, parse_rule_server, servers_to_save
+from deadhop.fqdn.rule_validation import egress_complaint, port_rule_complaint
 from deadhop.model.dns import Rcode
 
 NAME = PortRuleDNS(match_name="Cilium.io")
@@ -186,7 +185,6 @@ def test_saved_rules_name_used_servers_only() -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
         "x",
         "10.0.0.1/33",
         "10.0.0.0/08",

@@ -18,9 +18,11 @@ from typing import Any
 import msgspec
 
 from deadhop.fqdn.dns_rules import Expression, expression_from_regex
+from deadhop.fqdn.gotext import address_text
 from deadhop.fqdn.patterns import PatternError
 
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+NO_ADDRESS = "invalid IP"
 _V2 = 1 << 24
 
 
@@ -56,23 +58,27 @@ class RuleServer(msgspec.Struct, frozen=True):
 def parse_rule_server(text: str) -> RuleServer:
     """Read ``1.2.3.4``, ``10.0.0.0/8`` or either with ``@0`` (``restore.ParseRuleIPOrCIDR``).
 
-    Raises ``ValueError``, :class:`RemoteClusterError` for another cluster's.
+    A zone is dropped, and no address at all is one that equals none. Raises ``ValueError``, :class:`RemoteClusterError` for another cluster's.
     """
     body, at, cluster = text.partition("@")
-    if at and (not re.fullmatch(r"[0-9]{1,10}", cluster) or int(cluster) >= 1 << 32):
+    if at and (not re.fullmatch(r"0*[0-9]{1,10}", cluster) or int(cluster) >= 1 << 32):
         raise ValueError(f"invalid cluster ID in {text!r}")
-    address, slash, length = body.partition("/")
-    parsed = ip_address(address)
-    bits: int | None = None
-    if slash:
-        if not re.fullmatch(r"0|[1-9][0-9]{0,2}", length) or int(length) > parsed.max_prefixlen:
-            raise ValueError(f"invalid prefix length in {text!r}")
-        if "%" in address:
-            raise ValueError(f"IPv6 zones are not allowed in a prefix: {text!r}")
-        bits = int(length)
     if at and int(cluster):
         raise RemoteClusterError(f"{text!r} is an address of a remote cluster")
-    return RuleServer(str(parsed), bits)
+    if not body:
+        return RuleServer(NO_ADDRESS)
+    address, slash, length = body.partition("/")
+    if not slash:
+        address, percent, zone = body.partition("%")
+        if percent and (not zone or ":" not in address):
+            raise ValueError(f"not an address: {text!r}")
+        return RuleServer(address_text(ip_address(address)))
+    if "%" in address:
+        raise ValueError(f"IPv6 zones are not allowed in a prefix: {text!r}")
+    parsed = ip_address(address)
+    if not re.fullmatch(r"0|[1-9][0-9]{0,2}", length) or int(length) > parsed.max_prefixlen:
+        raise ValueError(f"invalid prefix length in {text!r}")
+    return RuleServer(address_text(parsed), int(length))
 
 
 class PortProto(msgspec.Struct, frozen=True, order=True):
