@@ -177,8 +177,8 @@ def test_saved_rules_name_used_servers_only() -> None:
     saved = proxy.saved_rules(1, addresses, 1000)[PortProto(53, "UDP")]
     assert [str(s) for s in saved[0].servers] == ["10.0.0.2", "10.9.0.0/16"]
     assert saved[1] == RestoredRule(generate_pattern(None, LATEST))
-    servers, warnings = servers_to_save(["10.0.0.1", "10.0.0.2"], (), 1)
-    assert len(servers) == 1
+    servers, warnings = servers_to_save(["10.0.0.1", "10.0.0.2", "10.0.0.3"], (), 1)
+    assert len(servers) == 2  # the one that exceeds the limit is saved
     assert warnings
 
 

@@ -65,8 +65,12 @@ def _canonical(rule: PortRuleDNS, version: Version) -> list[str]:
 def generate_pattern(rules: Sequence[PortRuleDNS] | None, version: Version) -> Expression:
     """The expression of a rule list; None and the empty list allow every name.
 
+    Up to 1.13 None was the rule ``matchPattern: "*"``, and only the empty list was an expression without limits.
+
     Raises :class:`PatternError` where one rule does not compile: the proxy then refuses the whole update.
     """
+    if rules is None and version < V1_14:
+        rules = (WILDCARD_RULE,)
     texts = [text for rule in rules or () for text in _canonical(rule, version)]
     if version < V1_14:
         anchored = "|".join(f"({to_anchored_regex(text, version)})" for text in texts)
@@ -82,6 +86,8 @@ def generate_pattern(rules: Sequence[PortRuleDNS] | None, version: Version) -> E
             return EVERYTHING
         parts.append(part)
         patterns.append(compile_unchecked(text, version))
+    if not parts:  # rules without name or pattern: the expression of the empty name, which nobody asks for
+        patterns.append(compile_unchecked("", version))
     return Expression(f"^(?:{'|'.join(parts)})$", tuple(patterns))
 
 

@@ -146,11 +146,14 @@ class NameManager:
         ttl: int,
         endpoint_cache: DNSCache | None = None,
     ) -> Learned:
-        """One learned response (``UpdateGenerateDNS``), after the endpoint's own cache took it."""
+        """One learned response (``UpdateGenerateDNS``), after the endpoint's own cache took it.
+
+        News is a new address of the name, in every version (``updateIPsForName``); a later expiry is none.
+        """
         status = self.cache.update(lookup_time, name, ips, ttl)
         if endpoint_cache is not None and all(cache is not endpoint_cache for cache in self.recent):
             self.recent.append(endpoint_cache)
-        waits = (status.is_news(self.version) or not self.bootstrapped) and self._relabel(name, ips)
+        waits = (status.upserted or not self.bootstrapped) and self._relabel(name, ips)
         return Learned(status, waits)
 
     def drop_stale(self, pairs: Collection[tuple[str, str]]) -> None:

@@ -117,8 +117,10 @@ class RestoredRule(msgspec.Struct, frozen=True):
     expression: Expression
     servers: tuple[RuleServer, ...] = ()
 
-    def allows(self, server_ip: str, name: str) -> bool:
-        if self.servers and not any(server.contains(server_ip) for server in self.servers):
+    def allows(self, server_ip: str, name: str, *, cidrs: bool = True) -> bool:
+        """Whether the rule lets a name through to a server; up to 1.16 ``cidrs`` were compared as addresses."""
+        listed = (server for server in self.servers if cidrs or server.is_addr)
+        if self.servers and not any(server.contains(server_ip) for server in listed):
             return False
         return self.expression.matches(name)
 
@@ -166,7 +168,8 @@ def servers_to_save(
     """The servers saved for a rule whose selector has ``addresses``: (servers, warnings).
 
     Once a server has been used, only used addresses are saved (CIDRs always are); no servers left means any
-    server after the restart. Addresses of remote clusters are passed over. At most ``limit`` are saved.
+    server after the restart. Addresses of remote clusters are passed over. The one that exceeds ``limit`` is saved
+    and ends the list (``DNSProxy.GetRules``).
     """
     servers: list[RuleServer] = []
     for text in addresses:
@@ -176,10 +179,10 @@ def servers_to_save(
             continue
         if server.is_addr and used_servers and server.address not in used_servers:
             continue
-        if len(servers) >= limit:
-            return tuple(servers), ("Too many IPs for a DNS rule, skipping the rest",)
         servers.append(server)
-    return tuple(servers), ()
+        if len(servers) > limit:
+            return tuple(dict.fromkeys(servers)), ("Too many IPs for a DNS rule, skipping the rest",)
+    return tuple(dict.fromkeys(servers)), ()
 
 
 class EndpointState(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cilium/cilium/pkg/fqdn"
 	"github.com/cilium/cilium/pkg/fqdn/dns"
+	"github.com/cilium/cilium/pkg/fqdn/dnsproxy"
 	"github.com/cilium/cilium/pkg/fqdn/matchpattern"
 	"github.com/cilium/cilium/pkg/fqdn/restore"
 	"github.com/cilium/cilium/pkg/option"
@@ -26,6 +27,7 @@ var functions = map[string]any{
 func main() {
 	for _, more := range []map[string]any{
 		fqdn.OracleFunctions, dns.OracleFunctions, matchpattern.OracleFunctions, api.OracleFunctions, restore.OracleFunctions,
+		dnsproxy.OracleFunctions,
 	} {
 		for name, function := range more {
 			functions[name] = function
