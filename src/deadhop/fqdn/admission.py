@@ -145,7 +145,7 @@ class DNSProxy:
         for key in keys:
             if key in restored:
                 for rule in restored[key]:
-                    if rule.allows(dest_ip, qname, cidrs=self.version >= V1_17):
+                    if rule.allows(dest_ip, qname, as_text=self.version < V1_17):
                         return Verdict(True, rule.expression, restored=True)
                 return DENIED
         return DENIED

@@ -32,6 +32,14 @@ RCODE_TEXTS = {
     8: "RR Set that should exist does not",
     9: "Server Not Authoritative for zone",
     10: "Name not contained in zone",
+    16: "Bad OPT Version",
+    17: "Key not recognized",
+    18: "Signature out of time window",
+    19: "Bad TKEY Mode",
+    20: "Duplicate key name",
+    21: "Algorithm not supported",
+    22: "Bad Truncation",
+    23: "Bad Cookie",
 }
 
 TYPE_TEXTS = {

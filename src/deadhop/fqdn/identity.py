@@ -15,6 +15,7 @@ import msgspec
 
 from deadhop.fqdn.cache import DNSCache, UpdateStatus
 from deadhop.fqdn.options import V1_16, Version
+from deadhop.fqdn.patterns import PatternError
 from deadhop.fqdn.selectors import FQDNSelector, SelectorIndex
 
 FIRST_LOCAL_IDENTITY = 1 << 24 | 1
@@ -106,13 +107,14 @@ class NameManager:
             return
         self._users.pop(selector, None)
         self.index.remove(selector)
-        label = selector.label
-        named = {n for by_name in self._metadata.values() for n, labels in by_name.items() if label in labels}
-        for name in named:
-            self._relabel(name, self.cache.forward.get(name, {}))
+        self._relabel_matching(selector)
 
     def _relabel_matching(self, selector: FQDNSelector) -> None:
-        pattern = selector.compile(self.version)
+        """Label the names in the cache that a selector matches by the selectors there are now."""
+        try:
+            pattern = selector.compile(self.version)
+        except PatternError:
+            return
         for name, pairs in self.cache.forward.items():
             if pattern.matches(name):
                 self._relabel(name, pairs)

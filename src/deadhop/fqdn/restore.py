@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from deadhop.fqdn.cache import canonical_ip
 from deadhop.fqdn.dns_rules import Expression, expression_from_regex
 from deadhop.fqdn.gotext import address_text
 from deadhop.fqdn.patterns import PatternError
@@ -117,12 +118,23 @@ class RestoredRule(msgspec.Struct, frozen=True):
     expression: Expression
     servers: tuple[RuleServer, ...] = ()
 
-    def allows(self, server_ip: str, name: str, *, cidrs: bool = True) -> bool:
-        """Whether the rule lets a name through to a server; up to 1.16 ``cidrs`` were compared as addresses."""
-        listed = (server for server in self.servers if cidrs or server.is_addr)
-        if self.servers and not any(server.contains(server_ip) for server in listed):
+    def allows(self, server_ip: str, name: str, *, as_text: bool = False) -> bool:
+        """Whether the rule lets a name through to a server.
+
+        ``as_text``: servers are compared as they are written, which is how it was up to 1.16: a CIDR holds nothing,
+        and an IPv4-mapped address is an IPv4 address where it is asked but not where it is saved.
+        """
+        if self.servers and not self._holds(server_ip, as_text=as_text):
             return False
         return self.expression.matches(name)
+
+    def _holds(self, server_ip: str, *, as_text: bool) -> bool:
+        if not as_text:
+            return any(server.contains(server_ip) for server in self.servers)
+        try:
+            return canonical_ip(server_ip) in map(str, self.servers)
+        except ValueError:
+            return False
 
 
 RestoredRules = Mapping[PortProto, Sequence[RestoredRule]]

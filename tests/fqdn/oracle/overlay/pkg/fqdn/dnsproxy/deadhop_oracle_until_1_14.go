@@ -1,4 +1,4 @@
-//go:build !cilium1_16
+//go:build !cilium1_15
 
 package dnsproxy
 

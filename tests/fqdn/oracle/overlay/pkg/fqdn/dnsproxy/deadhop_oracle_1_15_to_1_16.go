@@ -1,4 +1,4 @@
-//go:build cilium1_16 && !cilium1_17
+//go:build cilium1_15 && !cilium1_17
 
 package dnsproxy
 
