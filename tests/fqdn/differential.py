@@ -20,6 +20,7 @@ from deadhop.fqdn import answers, dns_rules, flows, patterns, restore, rule_vali
 from deadhop.fqdn.admission import AnyPeer, DNSProxy
 from deadhop.fqdn.cache import DNSCache, Entry
 from deadhop.fqdn.clock import ZERO
+from deadhop.fqdn.formats import tabwriter
 from deadhop.fqdn.gc import Endpoint, dns_gc
 from deadhop.fqdn.identity import NameManager
 from deadhop.fqdn.names import fqdn, is_fqdn
@@ -299,6 +300,23 @@ def our_selectors(version: Version, case: Case) -> Outcomes:
     return outcomes
 
 
+# What the API server's schema says of the two fields; RE2 decides as it does.
+
+
+def make_fields(rng: Random) -> Case:
+    return [[rng.choice(("matchName", "matchPattern")), text(rng)] for _ in range(20)]
+
+
+def real_fields(oracle: Oracle, _: Version, case: Case) -> Outcomes:
+    asked = [call("regexp.MatchString", selectors.CRD_PATTERNS[field], value) for field, value in case]
+    return oracle.ask(asked)
+
+
+def our_fields(_: Version, case: Case) -> Outcomes:
+    """As before the fields had a greatest length."""
+    return [not selectors.crd_field_complaint(field, value, V1_16) for field, value in case]
+
+
 # Rules.
 
 
@@ -463,7 +481,7 @@ def make_cache_ops(rng: Random) -> Case:
 CACHE_KINDS = (
     *["update"] * 8, "gc", "gc", "lookup", "lookup_at", "lookup_ip", "lookup_ip_at", "lookup_regex",
     "lookup_regex_at", "cleanup_expired", "cleanup_over", "force_expire", "update_from", "replace", "dump", "names",
-    "ips", "count", "last_cleanup", "cleanup_count", "json",
+    "ips", "count", "last_cleanup", "cleanup_count", "json", "saved",
 )  # fmt: skip
 
 
@@ -527,6 +545,8 @@ def real_cache_calls(op: list[Any], version: Version, at: int) -> list[dict[str,
             return [call("fqdn.DNSCache.cleanupCount", "$c")]
         case ["json"]:
             return [call("$c.MarshalJSON", into="json"), call("$c.UnmarshalJSON", "$json")]
+        case ["saved"]:
+            return [call("$c.MarshalJSON")]
     raise AssertionError(op)
 
 
@@ -536,6 +556,20 @@ def numeric(ips: list[str]) -> list[str]:
 
 def entry_key(name: str, lookup: float, expiration: float, ttl: int, ips: list[str]) -> list[Any]:
     return [name, lookup, expiration, ttl, numeric(ips)]
+
+
+def saved_entries(text: str) -> list[Any]:
+    """A saved history, its entries and their addresses in an order of their own."""
+    return sorted(
+        json.dumps({**entry, "ips": sorted(entry.get("ips", []))}) for entry in json.loads(text) or []
+    )
+
+
+def saved_zombies(text: str) -> Any:
+    return {
+        ip: {**zombie, "names": sorted(zombie["names"])}
+        for ip, zombie in json.loads(text).get("deletes", {}).items()
+    }
 
 
 def real_cache_outcome(kind: str, answer: Any, version: Version) -> Any:
@@ -557,6 +591,8 @@ def real_cache_outcome(kind: str, answer: Any, version: Version) -> Any:
         case "dump":
             keys = ("Name", "LookupTime", "ExpirationTime", "TTL", "IPs")
             return sorted(entry_key(*(entry[key] for key in keys)) for entry in answer)
+        case "saved":
+            return saved_entries(answer)
         case "new" | "replace" | "update_from":
             return None
     return answer
@@ -656,6 +692,8 @@ def our_cache_op(cache: DNSCache, op: list[Any], version: Version) -> Any:
             return len(cache.cleanup)
         case ["json"]:
             return "; ".join(cache.load_json(cache.to_json())) or []
+        case ["saved"]:
+            return saved_entries(cache.to_json())
     raise AssertionError(op)
 
 
@@ -669,7 +707,7 @@ def our_cache(version: Version, case: Case) -> Outcomes:
 
 ZOMBIE_KINDS = (
     *["upsert"] * 6, *["mark"] * 3, *["ctgc"] * 4, *["gc"] * 3, "dump_alive", "force_expire", "force_name_ip", "json",
-    "all",
+    "all", "saved",
 )  # fmt: skip
 PREFIXES = ("1.1.1.0/24", "::/0", "10.0.0.0/8")
 
@@ -724,6 +762,8 @@ def real_zombie_calls(op: list[Any], version: Version, _at: int) -> list[dict[st
             return [call("$z.ForceExpireByNameIP", before, name, *ips)]
         case ["json"]:
             return [call("$z.MarshalJSON", into="json"), call("$z.UnmarshalJSON", "$json")]
+        case ["saved"]:
+            return [call("$z.MarshalJSON")]
         case ["all"]:
             return [call("fqdn.zombies", "$z")]
     raise AssertionError(op)
@@ -749,6 +789,8 @@ def real_zombie_outcome(kind: str, answer: Any, _version: Version) -> Any:
             return as_list(answer)
         case "new" | "force_name_ip" | "json":
             return None
+        case "saved":
+            return saved_zombies(answer)
         case "upsert":
             return answer
     return None
@@ -787,6 +829,8 @@ def our_zombie_op(z: zombies.DNSZombieMappings, op: list[Any]) -> Any:
             z.force_expire_by_name_ip(before, name, ips)
         case ["json"]:
             return z.load(json.loads(z.to_json())) or None
+        case ["saved"]:
+            return saved_zombies(z.to_json())
         case ["all"]:
             return sorted(map(our_zombie, z.dump()))
         case _:
@@ -1366,10 +1410,31 @@ def our_flows(_: Version, case: Case) -> Outcomes:
     return outcomes
 
 
+# Tables.
+
+
+def make_tables(rng: Random) -> Case:
+    cells = ("", "a", "IDENTITY", "fqdn:*.cilium.io", "ü", "1.1.1.1,2.2.2.2", "x" * 20, "a b")
+    return [
+        [[rng.choice(cells) for _ in range(rng.randrange(1, 6))] for _ in range(rng.randrange(1, 7))]
+        for _ in range(10)
+    ]
+
+
+def real_tables(oracle: Oracle, _: Version, case: Case) -> Outcomes:
+    answers_ = oracle.ask([call("tabwriter", ["\t".join(line) for line in lines]) for lines in case])
+    return [text_.removesuffix("\n").split("\n") for text_ in answers_]
+
+
+def our_tables(_: Version, case: Case) -> Outcomes:
+    return [tabwriter(lines) for lines in case]
+
+
 AREAS = (
     Area("names", make_names, real_names, our_names),
     Area("patterns", make_patterns, real_patterns, our_patterns),
     Area("selectors", make_selectors, real_selectors, our_selectors),
+    Area("schema fields", make_fields, real_fields, our_fields),
     Area("port rules", make_port_rules, real_port_rules, our_port_rules),
     Area("egress rules", make_egress, real_egress, our_egress),
     Area("cache", make_cache_ops, real_cache, our_cache),
@@ -1381,4 +1446,5 @@ AREAS = (
     Area("messages", make_messages, real_messages, our_messages),
     Area("name manager", make_manager_ops, real_manager, our_manager, V1_18),
     Area("hubble", make_flows, real_flows, our_flows, V1_18),
+    Area("tables", make_tables, real_tables, our_tables),
 )

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"os"
 	"regexp"
+	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/cilium/cilium/pkg/fqdn"
@@ -18,10 +20,24 @@ import (
 
 var functions = map[string]any{
 	"regexp.MatchString": regexp.MatchString,
+	"tabwriter":          table,
 	"warnings":           func() []string { return fqdn.OracleWarnings() },
 	"setIdleGrace": func(seconds int) {
 		option.Config.ToFQDNsIdleConnectionGracePeriod = time.Duration(seconds) * time.Second
 	},
+}
+
+// table aligns lines with the settings of Cilium's commands.
+func table(lines []string) (string, error) {
+	out := strings.Builder{}
+	writer := tabwriter.NewWriter(&out, 5, 0, 3, ' ', 0)
+	for _, line := range lines {
+		if _, err := writer.Write([]byte(line + "\n")); err != nil {
+			return "", err
+		}
+	}
+	err := writer.Flush()
+	return out.String(), err
 }
 
 func main() {
