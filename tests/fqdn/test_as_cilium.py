@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from deadhop.fqdn.admission import DNSProxy, Identities
-from deadhop.fqdn.answers import extract_request, extract_response
+from deadhop.fqdn.answers import MessageDetails, extract_request, extract_response
 from deadhop.fqdn.cache import DNSCache
 from deadhop.fqdn.clock import ZERO
 from deadhop.fqdn.dns_rules import PortRuleDNS, generate_pattern
+from deadhop.fqdn.flows import EventType, Flow, FlowEndpoint, compact_line, dns_summary
 from deadhop.fqdn.gotext import parse_uint16, quote
 from deadhop.fqdn.identity import NameManager
 from deadhop.fqdn.names import from_presentation
@@ -294,3 +295,30 @@ def test_names_as_the_dns_library_prints_them() -> None:
     found = extract_response(Message(response=True, questions=asked, answers=(answer,)), V1_19)
     assert (found.qname, found.cnames, found.qtypes) == ("a\\ b.", ("x$y.",), (1, 28))
     assert extract_request(Message(questions=asked), V1_20).qtypes == (1,)
+
+
+# Flows.
+
+
+def test_taking_a_selector_away_labels_its_names_anew() -> None:
+    manager = NameManager(V1_18)
+    manager.register(PortRuleDNS(match_pattern="*"))
+    manager.cache.update(0, "c.io.", ["1.1.1.1"], 60)  # as GC brings it
+    assert manager.labels_of("1.1.1.1") is None
+    manager.unregister(PortRuleDNS(match_pattern="*.io"))
+    assert manager.labels_of("1.1.1.1") == {"fqdn:*", "reserved:world"}
+
+
+def test_words_of_flows() -> None:
+    details = MessageDetails(qname="a.", response=True, ttl=5, cnames=("x\\.b.",), rcode=0)
+    assert dns_summary(details) == r'DNS Answer CNAMEs: "x\\.b." TTL: 5 (Proxy a. )'
+    assert "RCode: Bad OPT Version" in dns_summary(MessageDetails(qname="a.", response=True, rcode=16))
+    assert "RCode" not in dns_summary(MessageDetails(qname="a.", response=True, rcode=256))
+    verdict = Flow(event_type=EventType(type=5), policy_match_type=3)
+    assert compact_line(verdict).endswith(
+        "policy-verdict:L4-Only TRAFFIC_DIRECTION_UNKNOWN VERDICT_UNKNOWN ()"
+    )
+    assert "(ID:11)" in compact_line(Flow(source=FlowEndpoint(identity=11)))
+    for number, text in ((196, "TTL exceeded"), (20, "20, 0")):
+        dropped = Flow(event_type=EventType(type=1, sub_type=number), verdict="DROPPED")
+        assert f"{text} DROPPED" in compact_line(dropped)

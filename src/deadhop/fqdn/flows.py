@@ -197,7 +197,7 @@ def flow_type(flow: Flow) -> str:
     if event.type == EVENT_TRACE:
         return TRACE_POINTS.get(event.sub_type, str(event.sub_type))
     if event.type == EVENT_DROP:
-        return DROP_REASONS.get(event.sub_type, str(event.sub_type))
+        return DROP_REASONS.get(event.sub_type, f"{event.sub_type}, 0")
     if event.type == EVENT_POLICY_VERDICT:
         match = POLICY_MATCHES.get(flow.policy_match_type, "unknown")
         return f"policy-verdict:{match} {flow.traffic_direction or 'TRAFFIC_DIRECTION_UNKNOWN'}"
@@ -207,7 +207,7 @@ def flow_type(flow: Flow) -> str:
 def verdict_text(flow: Flow) -> str:
     """The VERDICT column: a policy verdict says ALLOWED, DENIED or AUDITED."""
     if flow.event_type is not None and flow.event_type.type == EVENT_POLICY_VERDICT:
-        return _POLICY_VERDICTS.get(flow.verdict, flow.verdict)
+        return _POLICY_VERDICTS.get(flow.verdict, flow.verdict) or "VERDICT_UNKNOWN"
     return flow.verdict or "VERDICT_UNKNOWN"
 
 
