@@ -435,7 +435,7 @@ def our_egress(version: Version, case: Case) -> Outcomes:
 
 # Caches. Times are quarters of a second: exact in a float and in Go.
 
-NAMES = ("a.", "b.", "c.io.", "d.io.", "x.c.io.")
+NAMES = ("a.", "b.", "c.io.", "d.io.", "x.c.io.", "*.io.")
 IPS = ("1.1.1.1", "1.1.1.2", "1.1.1.3", "2.2.2.2", "10.0.0.1", "::1", "2001:db8::1")
 REGEXES = ("^a[.]$", ".*io[.]", "^[ab][.]$", "^$", ".*")
 

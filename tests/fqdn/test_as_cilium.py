@@ -246,6 +246,14 @@ def test_saved_zombies_join_the_present_ones() -> None:
         assert "2.2.2.2" in zombies
 
 
+def test_a_star_that_was_asked_for_took_other_names_along() -> None:
+    for version, left in ((V1_17, False), (V1_18, True)):
+        zombies = DNSZombieMappings(version)
+        zombies.upsert(1, "1.1.1.1", "c.io.")
+        zombies.force_expire_by_name_ip(5, "*.io.", ["1.1.1.1"])
+        assert ("1.1.1.1" in zombies) is left
+
+
 def test_a_later_expiry_is_no_news_to_the_name_manager() -> None:
     for version in (V1_16, V1_18, V1_19):
         manager = NameManager(version)

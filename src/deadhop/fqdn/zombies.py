@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from deadhop.fqdn.clock import ZERO, from_rfc3339, rfc3339_nano
-from deadhop.fqdn.options import V1_12, V1_13, V1_16, V1_17, Version
+from deadhop.fqdn.options import V1_12, V1_13, V1_16, V1_17, V1_18, Version
+from deadhop.fqdn.patterns import PatternError, compile_unchecked
 
 PASSES_BEFORE_DEATH = 2
 
@@ -232,8 +233,17 @@ class DNSZombieMappings:
         return affected
 
     def force_expire_by_name_ip(self, before: float | None, name: str, ips: Iterable[str]) -> None:
-        """A new lookup brought these pairs back to the cache: they are no zombies any more."""
-        self.force_expire(before, lambda candidate: candidate == name, ips)
+        """A new lookup brought these pairs back to the cache: they are no zombies any more.
+
+        Up to 1.17 the name was read as a pattern, so a star that a client asks for takes other names along.
+        """
+        match: Callable[[str], bool] = name.__eq__
+        if self.version < V1_18 and "*" in name:
+            try:
+                match = compile_unchecked(name, self.version).matches
+            except PatternError:
+                return
+        self.force_expire(before, match, ips)
 
     def connection_expiry(self, zombie: Zombie) -> float:
         """The ``ExpirationTime`` that ``fqdn cache list`` prints for a ``connection`` row."""
