@@ -326,7 +326,8 @@ def test_words_of_flows() -> None:
     assert compact_line(verdict).endswith(
         "policy-verdict:L4-Only TRAFFIC_DIRECTION_UNKNOWN VERDICT_UNKNOWN ()"
     )
-    assert "(ID:11)" in compact_line(Flow(source=FlowEndpoint(identity=11)))
+    assert "(aggregate-cluster)" in compact_line(Flow(source=FlowEndpoint(identity=11)))
+    assert "(ID:15)" in compact_line(Flow(source=FlowEndpoint(identity=15)))
     for number, text in ((196, "TTL exceeded"), (20, "20, 0")):
         dropped = Flow(event_type=EventType(type=1, sub_type=number), verdict="DROPPED")
         assert f"{text} DROPPED" in compact_line(dropped)

@@ -1,6 +1,7 @@
 """The words of flows: reserved identities, rcode and type texts, trace points, drop reasons, policy matches.
 
-Numbers and texts as ``pkg/identity``, ``pkg/monitor/api`` and the packet library's ``layers`` package have them.
+Numbers and texts as ``pkg/identity``, ``pkg/monitor/api`` and the packet library's ``layers`` package have them in 1.20.
+Up to 1.19 the identities from 11 on had no name here.
 """
 
 from __future__ import annotations
@@ -17,6 +18,10 @@ RESERVED_IDENTITIES = {
     8: "ingress",
     9: "world-ipv4",
     10: "world-ipv6",
+    11: "aggregate-cluster",
+    12: "aggregate-cluster-mesh",
+    13: "aggregate-world",
+    14: "aggregate-remote-node",
 }
 
 RCODE_TEXTS = {
