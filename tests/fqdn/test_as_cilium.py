@@ -218,6 +218,15 @@ def test_backports_of_zombie_changes() -> None:
         assert zombies.dump()[0].alive_at == seen
 
 
+def test_dead_siblings_count_since_1_12_5() -> None:
+    for version, left in ((Version(1, 12, 4), 2), (Version(1, 12, 5), 1)):
+        zombies = DNSZombieMappings(version, per_host_limit=1)
+        zombies.upsert(1, "1.1.1.1", "a.")
+        zombies.upsert(9, "1.1.1.2", "a.")
+        zombies.set_ct_gc_time(5)
+        assert len(zombies.gc().alive) == left
+
+
 def test_expired_entries_are_due_now_since_two_passes_are_needed() -> None:
     for version, due in ((V1_13, 5.0), (V1_16, 60.0)):
         cache, zombies = DNSCache(), DNSZombieMappings(version)
@@ -273,7 +282,13 @@ def test_no_rules_were_the_wildcard_until_1_13() -> None:
 
 
 def test_protocol_is_part_of_the_key_in_late_patches() -> None:
-    for version, told_apart in ((V1_15, False), (Version(1, 15, 4), True), (Version(1, 13, 16), True)):
+    for version, told_apart in (
+        (V1_15, False),
+        (Version(1, 15, 4), True),
+        (Version(1, 13, 15), True),
+        (Version(1, 14, 9), False),
+        (Version(1, 14, 10), True),
+    ):
         proxy = DNSProxy(version)
         proxy.update_allowed(1, 53, "UDP", {Identities(frozenset({7})): None})
         assert bool(proxy.check_allowed(1, 53, "TCP", 7, "1.1.1.1", "a.")) is not told_apart

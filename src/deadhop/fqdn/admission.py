@@ -42,7 +42,7 @@ class AnyPeer(msgspec.Struct, frozen=True):
         return True
 
 
-PROTOCOL_IN_KEY_BACKPORTS = (Version(1, 13, 16), Version(1, 14, 11), Version(1, 15, 4))
+PROTOCOL_IN_KEY_BACKPORTS = (Version(1, 13, 15), Version(1, 14, 10), Version(1, 15, 4))
 
 RulesBySelector = Mapping[L3Selector, Sequence[PortRuleDNS] | None]
 
