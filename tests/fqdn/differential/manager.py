@@ -33,6 +33,7 @@ MANAGER_SELECTORS = (
 def make_manager_ops(rng: Random) -> Case:
     ops: Case = [["new", rng.choice((0, 120)), rng.choice((0, 0, 3)), rng.random() < 0.85]]
     clock = -1000
+    registered: list[dict[str, str]] = []
     for _ in range(rng.randrange(4, 26)):
         clock = min(clock + rng.randrange(8) * 10, -10)  # no answer comes from the future
         kind = rng.choice(MANAGER_KINDS)
@@ -44,7 +45,13 @@ def make_manager_ops(rng: Random) -> Case:
                     [kind, rng.choice((1, 2)), clock, rng.choice(NAMES), ips, rng.choice((0, 45, 355, 5005))]
                 )
             case "register" | "unregister":
-                ops.append([kind, rng.choice(MANAGER_SELECTORS)])
+                # The selector cache registers a selector for its first user only.
+                selector = rng.choice(MANAGER_SELECTORS)
+                if kind == "register" and selector in registered:
+                    continue
+                registered = [other for other in registered if other != selector]
+                registered += [selector] if kind == "register" else []
+                ops.append([kind, selector])
             case "attach" | "detach":
                 ops.append([kind, rng.choice((1, 1, 2))])
             case "conntrack":
