@@ -10,16 +10,15 @@ from deadhop.fqdn import admission
 from deadhop.fqdn.admission import AnyPeer, DNSProxy, Failure, Identities, Precheck, precheck, reply_rcode
 from deadhop.fqdn.dns_rules import (
     PortRuleDNS,
-    egress_complaint,
     expression_from_regex,
     generate_pattern,
     merge,
-    port_rule_complaint,
     without_l7_on_shutdown,
 )
 from deadhop.fqdn.options import LATEST, V1_13, V1_14, V1_16, V1_18, V1_19, VERSIONS
 from deadhop.fqdn.patterns import PatternError
 from deadhop.fqdn.restore import PortProto, RestoredRule, parse_rule_server, servers_to_save
+from deadhop.fqdn.rule_validation import egress_complaint, port_rule_complaint
 from deadhop.model.dns import Rcode
 
 NAME = PortRuleDNS(match_name="Cilium.io")
@@ -178,15 +177,14 @@ def test_saved_rules_name_used_servers_only() -> None:
     saved = proxy.saved_rules(1, addresses, 1000)[PortProto(53, "UDP")]
     assert [str(s) for s in saved[0].servers] == ["10.0.0.2", "10.9.0.0/16"]
     assert saved[1] == RestoredRule(generate_pattern(None, LATEST))
-    servers, warnings = servers_to_save(["10.0.0.1", "10.0.0.2"], (), 1)
-    assert len(servers) == 1
+    servers, warnings = servers_to_save(["10.0.0.1", "10.0.0.2", "10.0.0.3"], (), 1)
+    assert len(servers) == 2  # the one that exceeds the limit is saved
     assert warnings
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "",
         "x",
         "10.0.0.1/33",
         "10.0.0.0/08",

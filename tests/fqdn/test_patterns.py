@@ -161,10 +161,15 @@ def test_validation_messages() -> None:
         assert selector_complaint(FQDNSelector(match_name=" a.io"), version).startswith(
             "Invalid characters in M"
         )
+        allowed = "., -, _ and *" if version >= V1_19 else "., - and *"
         assert selector_complaint(FQDNSelector(match_pattern="a/*"), version) == (
-            'Invalid characters in MatchPattern: "a/*". Only 0-9, a-z, A-Z and ., -, _ and * characters are allowed'
+            f'Invalid characters in MatchPattern: "a/*". Only 0-9, a-z, A-Z and {allowed} characters are allowed'
         )
-        assert name_complaint("a*", dns_rule=True) == (
+        assert name_complaint("a*", version, dns_rule=False) == (
+            'Invalid characters in MatchName: "a*". Only 0-9, a-z, A-Z '
+            f"and {'., -, _' if version >= V1_19 else '. and -'} characters are allowed"
+        )
+        assert name_complaint("a*", version, dns_rule=True) == (
             'Invalid characters in MatchName: "a*". Only 0-9, a-z, A-Z and . and - characters are allowed'
         )
         long = FQDNSelector(match_pattern="a" * 256)

@@ -17,8 +17,8 @@ import yaml
 
 from deadhop.agent.policy_schema import SPEC, At, dotted, shape
 from deadhop.evidence import safe_yaml
-from deadhop.fqdn.dns_rules import egress_complaint, egress_deny_complaint
 from deadhop.fqdn.options import Version
+from deadhop.fqdn.rule_validation import egress_complaint, egress_deny_complaint
 from deadhop.fqdn.selectors import FQDNSelector, crd_complaint
 from deadhop.hops.policy.cilium import ENTITIES
 from deadhop.model.observed.kube import KubeObject, mapping, mappings
@@ -200,6 +200,10 @@ def _values(spec: dict[str, Any], path: At, version: Version) -> Iterator[tuple[
 
 def _rule(rule: dict[str, Any], path: At, version: Version) -> Iterator[tuple[At, str]]:
     deny = "egressDeny" in path
+    unknown = list(_unknown(rule, path))
+    yield from unknown
+    if unknown:
+        return
     whole = (egress_deny_complaint(rule) if deny else "") or egress_complaint(rule, version)
     if whole:
         yield path, f"{dotted(path)}: {whole}"
@@ -210,10 +214,6 @@ def _rule(rule: dict[str, Any], path: At, version: Version) -> Iterator[tuple[At
             yield where, f"{dotted(where)}: {complaint}"
     for number, selector in enumerate(mappings(rule, "toEndpoints")):
         yield from _selector(selector, (*path, "toEndpoints", number))
-    for number, entity in enumerate(rule.get("toEntities") or ()):
-        if entity not in ENTITIES and entity not in ("all", "cluster", "none"):
-            at: At = (*path, "toEntities", number)
-            yield at, f'{dotted(at)}: unknown entity "{entity}"'
     blocks = [((*path, "toCIDR", n), c, ()) for n, c in enumerate(rule.get("toCIDR") or ())]
     blocks += [
         ((*path, "toCIDRSet", n), b.get("cidr"), b.get("except") or ())
@@ -223,6 +223,19 @@ def _rule(rule: dict[str, Any], path: At, version: Version) -> Iterator[tuple[At
         yield from _block(cidr, excepts, at)
     for number, item in enumerate(mappings(rule, "toPorts")):
         yield from _ports(item, rule, (*path, "toPorts", number), version, deny=deny)
+
+
+def _unknown(rule: dict[str, Any], path: At) -> Iterator[tuple[At, str]]:
+    """Words that name nothing here, each where it stands."""
+    for number, entity in enumerate(rule.get("toEntities") or ()):
+        if entity not in ENTITIES and entity not in ("all", "cluster", "none"):
+            at: At = (*path, "toEntities", number)
+            yield at, f'{dotted(at)}: unknown entity "{entity}"'
+    for number, item in enumerate(mappings(rule, "toPorts")):
+        for place, port in enumerate(mappings(item, "ports")):
+            where: At = (*path, "toPorts", number, "ports", place)
+            if str(port.get("protocol") or "ANY").upper() not in _PROTOCOLS:
+                yield where, f"{dotted(where)}: protocol {port['protocol']} is not supported"
 
 
 def _block(cidr: Any, excepts: Iterable[Any], at: At) -> Iterator[tuple[At, str]]:
@@ -246,8 +259,6 @@ def _ports(
         where: At = (*path, "ports", number)
         if not str(port.get("port", "")).isdecimal():
             yield where, f"{dotted(where)}: named ports are not supported: a namespace names no port"
-        if str(port.get("protocol") or "ANY").upper() not in _PROTOCOLS:
-            yield where, f"{dotted(where)}: protocol {port['protocol']} is not supported"
     rules = mapping(item, "rules").get("dns")
     if rules is None:
         return

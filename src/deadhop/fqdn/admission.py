@@ -15,7 +15,7 @@ import msgspec
 
 from deadhop.fqdn.dns_rules import Expression, PortRuleDNS, generate_pattern
 from deadhop.fqdn.names import fqdn
-from deadhop.fqdn.options import V1_16, V1_18, V1_20, Version
+from deadhop.fqdn.options import V1_16, V1_17, V1_18, V1_20, Version
 from deadhop.fqdn.restore import PortProto, RestoredRule, RestoredRules, servers_to_save
 from deadhop.model.dns import Rcode
 
@@ -42,6 +42,8 @@ class AnyPeer(msgspec.Struct, frozen=True):
         return True
 
 
+PROTOCOL_IN_KEY_BACKPORTS = (Version(1, 13, 15), Version(1, 14, 10), Version(1, 15, 4))
+
 RulesBySelector = Mapping[L3Selector, Sequence[PortRuleDNS] | None]
 
 
@@ -60,7 +62,11 @@ DENIED = Verdict(False)
 
 
 class DNSProxy:
-    """The proxy's rules on one node. Up to 1.15 they are keyed by port alone, whatever the protocol."""
+    """The proxy's rules on one node.
+
+    Up to 1.15 they are keyed by port alone, whatever the protocol; the key with the protocol (cilium/cilium PR 31328)
+    came to late patches of 1.13 to 1.15 as well.
+    """
 
     def __init__(self, version: Version) -> None:
         self.version = version
@@ -71,7 +77,7 @@ class DNSProxy:
     def _keys(self, port: int, protocol: str | None) -> tuple[PortProto, ...]:
         """The keys to look under, first one first."""
         exact = PortProto(port, protocol.upper() if protocol else None)
-        if self.version < V1_16:
+        if not self.version.has(V1_16, *PROTOCOL_IN_KEY_BACKPORTS):
             return (exact.without_protocol,)
         if self.version < V1_20 and protocol:
             return exact, exact.without_protocol
@@ -110,9 +116,9 @@ class DNSProxy:
     ) -> dict[PortProto, list[RestoredRule]]:
         """The rules to save for an endpoint; ``addresses`` are those of the identities each selector selects.
 
-        The wildcard selector saves no servers. Restored rules still in force are saved as they are.
+        The wildcard selector saves no servers. Restored rules still in force, where there are no others, are saved as they are.
         """
-        if endpoint in self.restored:
+        if endpoint in self.restored and endpoint not in self.allowed:
             return {key: list(listed) for key, listed in self.restored[endpoint].items()}
         saved: dict[PortProto, list[RestoredRule]] = {}
         for key, by_selector in self.allowed.get(endpoint, {}).items():
@@ -139,7 +145,7 @@ class DNSProxy:
         for key in keys:
             if key in restored:
                 for rule in restored[key]:
-                    if rule.allows(dest_ip, qname):
+                    if rule.allows(dest_ip, qname, as_text=self.version < V1_17):
                         return Verdict(True, rule.expression, restored=True)
                 return DENIED
         return DENIED

@@ -10,7 +10,8 @@ from __future__ import annotations
 import msgspec
 
 from deadhop.fqdn.cache import canonical_ip
-from deadhop.fqdn.options import V1_17, V1_18, Version
+from deadhop.fqdn.names import from_presentation
+from deadhop.fqdn.options import LATEST, V1_17, V1_18, V1_20, Version
 from deadhop.model.dns import Message, Rcode, type_number
 
 NO_TTL = 0xFFFFFFFF
@@ -42,15 +43,18 @@ class MessageDetails(msgspec.Struct, frozen=True, kw_only=True):
 def _qname(message: Message) -> str:
     if not message.questions:
         raise ExtractError("invalid DNS message: no question")
-    return message.questions[0].name.lower()
+    return from_presentation(message.questions[0].name).lower()
 
 
-def extract_request(message: Message) -> MessageDetails:
+def _qtypes(message: Message, version: Version) -> tuple[int, ...]:
+    """The types asked for; since 1.20 that of the first question alone."""
+    asked = message.questions[:1] if version >= V1_20 else message.questions
+    return tuple(type_number(question.type) for question in asked)
+
+
+def extract_request(message: Message, version: Version = LATEST) -> MessageDetails:
     """Name and types asked for. Answers in a request are passed over. Raises :class:`ExtractError`."""
-    return MessageDetails(
-        qname=_qname(message),
-        qtypes=tuple(type_number(question.type) for question in message.questions),
-    )
+    return MessageDetails(qname=_qname(message), qtypes=_qtypes(message, version))
 
 
 def extract_response(message: Message, version: Version) -> MessageDetails:
@@ -64,19 +68,19 @@ def extract_response(message: Message, version: Version) -> MessageDetails:
     cnames: list[str] = []
     types: list[int] = []
     for rr in message.answers:
-        if version < V1_18 and rr.name.lower() != expected:
+        if version < V1_18 and from_presentation(rr.name).lower() != expected:
             raise ExtractError(f"unexpected name ({rr.name}) in RRs for {expected} (query for {qname})")
         types.append(type_number(rr.type))
         if rr.type in ADDRESS_TYPES:
             ips.append(canonical_ip(rr.data))
             ttl = min(ttl, rr.ttl)
         elif rr.type == "CNAME":
-            cnames.append(rr.data)
+            cnames.append(from_presentation(rr.data))
             ttl = min(ttl, rr.ttl)
-            expected = rr.data.lower()
+            expected = cnames[-1].lower()
     return MessageDetails(
         qname=qname,
-        qtypes=tuple(type_number(question.type) for question in message.questions),
+        qtypes=_qtypes(message, version),
         response=True,
         ttl=ttl,
         ips=tuple(ips),

@@ -18,7 +18,7 @@ import msgspec
 
 from deadhop.fqdn.clock import from_rfc3339, rfc3339_nano
 from deadhop.fqdn.options import V1_19, Version
-from deadhop.fqdn.zombies import DNSZombieMappings
+from deadhop.fqdn.zombies import DNSZombieMappings, two_passes
 
 NameMatch = Callable[[str], bool]
 
@@ -101,15 +101,18 @@ class DNSCache:
         self.over_limit: dict[str, None] = {}
 
     def update(self, lookup_time: float, name: str, ips: Sequence[str], ttl: int) -> UpdateStatus:
-        """Insert one lookup. ``ttl`` has no upper cap; 0 is legal and expires at the lookup time."""
-        ttl = max(ttl, self.min_ttl)
-        return self.update_entry(Entry(name, lookup_time, lookup_time + ttl, ttl, tuple(dict.fromkeys(ips))))
+        """Insert one lookup. ``ttl`` has no upper cap; 0 is legal and expires at the lookup time.
 
-    def update_entry(self, entry: Entry, ips: Iterable[str] | None = None) -> UpdateStatus:
-        """Insert an entry as it is, for all of its addresses or for ``ips`` among them."""
+        The entry keeps the addresses as they come, a repeated one too; one without any leaves its name in the cache.
+        """
+        ttl = max(ttl, self.min_ttl)
+        return self.update_entry(Entry(name, lookup_time, lookup_time + ttl, ttl, tuple(ips)))
+
+    def update_entry(self, entry: Entry) -> UpdateStatus:
+        """Insert an entry as it is."""
         updated = upserted = False
         pairs = self.forward.setdefault(entry.name, {})
-        for ip in entry.ips if ips is None else ips:
+        for ip in entry.ips:
             old = pairs.get(ip)
             if old is not None and not old.expiration_time < entry.expiration_time:
                 continue
@@ -120,8 +123,6 @@ class DNSCache:
             self._add_cleanup(entry)
         if self.per_host_limit > 0 and len(pairs) > self.per_host_limit:
             self.over_limit[entry.name] = None
-        if not pairs:
-            del self.forward[entry.name]
         return UpdateStatus(updated, upserted)
 
     def _add_cleanup(self, entry: Entry) -> None:
@@ -193,13 +194,17 @@ class DNSCache:
     def gc(self, now: float, zombies: DNSZombieMappings | None = None) -> list[str]:
         """Drop what has expired or is over the limit, into ``zombies`` where given. Returns the affected names.
 
-        An address evicted for the limit keeps its future expiry as a zombie.
+        An address evicted for the limit keeps its future expiry as a zombie. What has expired is due now; until two
+        conntrack passes were needed, it was due when it expired.
         """
         expired, expired_pairs = self.cleanup_expired(now)
         over, over_pairs = self.cleanup_over_limit()
         if zombies is not None:
             for ip, entry in expired_pairs + over_pairs:
-                zombies.upsert(max(now, entry.expiration_time), ip, entry.name)
+                due = (
+                    max(now, entry.expiration_time) if two_passes(zombies.version) else entry.expiration_time
+                )
+                zombies.upsert(due, ip, entry.name)
         return list(dict.fromkeys(expired + over))
 
     def update_from(
@@ -208,13 +213,18 @@ class DNSCache:
         names: Collection[str] | None = None,
         allowed: Collection[tuple[str, str]] | None = None,
     ) -> None:
-        """Insert the entries of another cache, for ``names`` or all; only (name, ip) pairs in ``allowed`` if given."""
-        for name in list(other.forward if names is None else names):
+        """Insert the entries of another cache, for ``names`` or all; only (name, ip) pairs in ``allowed`` if given.
+
+        Without ``allowed`` no names are all names (``updateFromCache``); with it an entry keeps only the addresses
+        that are inserted (``partialRestoreFromCache``, 1.19).
+        """
+        everything = names is None or (allowed is None and not names)
+        for name in list(other.forward if everything else names or ()):
             for entry in list({id(e): e for e in other.forward.get(name, {}).values()}.values()):
                 if allowed is None:
                     self.update_entry(entry)
-                elif kept := [ip for ip in entry.ips if (name, ip) in allowed]:
-                    self.update_entry(entry, kept)
+                elif kept := tuple(ip for ip in entry.ips if (name, ip) in allowed):
+                    self.update_entry(msgspec.structs.replace(entry, ips=kept))
 
     def replace(
         self,

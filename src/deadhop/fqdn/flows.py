@@ -24,6 +24,7 @@ from deadhop.fqdn.flow_words import (
     TRACE_POINTS,
     TYPE_TEXTS,
 )
+from deadhop.fqdn.gotext import quote
 
 _POLICY_VERDICTS = {
     "FORWARDED": "ALLOWED",
@@ -169,18 +170,19 @@ def flow_dns(details: MessageDetails, source: str = "proxy") -> FlowDNS:
 
 
 def dns_summary(details: MessageDetails, source: str = "proxy") -> str:
-    """The summary of a DNS flow (``seven.dnsSummary``)."""
+    """The summary of a DNS flow (``seven.dnsSummary``). Its packet library keeps the lowest eight bits of an rcode."""
     types = ",".join(type_texts(details.qtypes))
     if not details.response:
         return f"DNS Query {details.qname} {types}"
-    if details.rcode:
-        answer = f"RCode: {RCODE_TEXTS.get(details.rcode, 'Unknown')}"
+    rcode = details.rcode & 0xFF
+    if rcode:
+        answer = f"RCode: {RCODE_TEXTS.get(rcode, 'Unknown')}"
     else:
         parts = []
         if details.ips:
-            parts.append(f'"{",".join(details.ips)}"')
+            parts.append(quote(",".join(details.ips)))
         if details.cnames:
-            parts.append(f'CNAMEs: "{",".join(details.cnames)}"')
+            parts.append(f"CNAMEs: {quote(','.join(details.cnames))}")
         answer = " ".join(parts)
     word = "Proxy" if source == "proxy" else "Query"
     return f"DNS Answer {answer} TTL: {details.ttl} ({word} {details.qname} {types})"
@@ -195,7 +197,7 @@ def flow_type(flow: Flow) -> str:
     if event.type == EVENT_TRACE:
         return TRACE_POINTS.get(event.sub_type, str(event.sub_type))
     if event.type == EVENT_DROP:
-        return DROP_REASONS.get(event.sub_type, str(event.sub_type))
+        return DROP_REASONS.get(event.sub_type, f"{event.sub_type}, 0")
     if event.type == EVENT_POLICY_VERDICT:
         match = POLICY_MATCHES.get(flow.policy_match_type, "unknown")
         return f"policy-verdict:{match} {flow.traffic_direction or 'TRAFFIC_DIRECTION_UNKNOWN'}"
@@ -205,7 +207,7 @@ def flow_type(flow: Flow) -> str:
 def verdict_text(flow: Flow) -> str:
     """The VERDICT column: a policy verdict says ALLOWED, DENIED or AUDITED."""
     if flow.event_type is not None and flow.event_type.type == EVENT_POLICY_VERDICT:
-        return _POLICY_VERDICTS.get(flow.verdict, flow.verdict)
+        return _POLICY_VERDICTS.get(flow.verdict, flow.verdict) or "VERDICT_UNKNOWN"
     return flow.verdict or "VERDICT_UNKNOWN"
 
 

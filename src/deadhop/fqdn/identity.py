@@ -15,6 +15,7 @@ import msgspec
 
 from deadhop.fqdn.cache import DNSCache, UpdateStatus
 from deadhop.fqdn.options import V1_16, Version
+from deadhop.fqdn.patterns import PatternError
 from deadhop.fqdn.selectors import FQDNSelector, SelectorIndex
 
 FIRST_LOCAL_IDENTITY = 1 << 24 | 1
@@ -106,13 +107,14 @@ class NameManager:
             return
         self._users.pop(selector, None)
         self.index.remove(selector)
-        label = selector.label
-        named = {n for by_name in self._metadata.values() for n, labels in by_name.items() if label in labels}
-        for name in named:
-            self._relabel(name, self.cache.forward.get(name, {}))
+        self._relabel_matching(selector)
 
     def _relabel_matching(self, selector: FQDNSelector) -> None:
-        pattern = selector.compile(self.version)
+        """Label the names in the cache that a selector matches by the selectors there are now."""
+        try:
+            pattern = selector.compile(self.version)
+        except PatternError:
+            return
         for name, pairs in self.cache.forward.items():
             if pattern.matches(name):
                 self._relabel(name, pairs)
@@ -146,11 +148,14 @@ class NameManager:
         ttl: int,
         endpoint_cache: DNSCache | None = None,
     ) -> Learned:
-        """One learned response (``UpdateGenerateDNS``), after the endpoint's own cache took it."""
+        """One learned response (``UpdateGenerateDNS``), after the endpoint's own cache took it.
+
+        News is a new address of the name, in every version (``updateIPsForName``); a later expiry is none.
+        """
         status = self.cache.update(lookup_time, name, ips, ttl)
         if endpoint_cache is not None and all(cache is not endpoint_cache for cache in self.recent):
             self.recent.append(endpoint_cache)
-        waits = (status.is_news(self.version) or not self.bootstrapped) and self._relabel(name, ips)
+        waits = (status.upserted or not self.bootstrapped) and self._relabel(name, ips)
         return Learned(status, waits)
 
     def drop_stale(self, pairs: Collection[tuple[str, str]]) -> None:

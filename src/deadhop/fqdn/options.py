@@ -28,6 +28,10 @@ class Version(NamedTuple):
             raise ValueError(f"not a Cilium version: {text!r}")
         return cls(int(found[1]), int(found[2]), int(found[3] or 0))
 
+    def has(self, since: Version, *backports: Version) -> bool:
+        """True from ``since`` on, and in the minors of ``backports`` from their patch releases on."""
+        return self >= since or any(self[:2] == backport[:2] and self >= backport for backport in backports)
+
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}" + (f".{self.patch}" if self.patch else "")
 

@@ -17,6 +17,7 @@ import re
 
 import msgspec
 
+from deadhop.fqdn.gotext import quote
 from deadhop.fqdn.names import fqdn
 from deadhop.fqdn.options import V1_19, Version
 
@@ -53,29 +54,22 @@ def check(pattern: str, version: Version) -> None:
 
     Up to 1.18 only the characters ``[ ] + { } ,`` were refused here; the policy's own check was stricter.
     """
-    trimmed = pattern.strip().lower()
     if version < V1_19:
-        if _FORBIDDEN_UNTIL_1_18.intersection(trimmed):
+        if _FORBIDDEN_UNTIL_1_18.intersection(pattern):
             raise PatternError(
                 'Only alphanumeric ASCII characters, the hyphen "-", underscore "_", "." and "*" are allowed '
                 "in a matchPattern"
             )
         return
-    if not _ALLOWED.match(trimmed):
-        raise PatternError(invalid_characters(pattern))
-    if len(trimmed) > MAX_LENGTH:
-        raise PatternError(too_long(pattern))
-
-
-def invalid_characters(pattern: str) -> str:
-    return (
-        f'Invalid characters in MatchPattern: "{pattern}". '
-        "Only 0-9, a-z, A-Z and ., -, _ and * characters are allowed"
-    )
-
-
-def too_long(pattern: str) -> str:
-    return f'Invalid MatchPattern: "{pattern}". Must be <= {MAX_LENGTH} characters long.'
+    if len(pattern.strip().encode()) > MAX_LENGTH:
+        raise PatternError(
+            f"Invalid MatchPattern: {quote(pattern)}. Must be <= {MAX_LENGTH} characters long."
+        )
+    if not _ALLOWED.match(pattern):
+        raise PatternError(
+            f'Invalid characters in MatchPattern: "{pattern}". '
+            "Only 0-9, a-z, A-Z and ., -, _ and * characters are allowed"
+        )
 
 
 def _expand(pattern: str, version: Version) -> str:

@@ -17,10 +17,13 @@ from typing import Any
 
 import msgspec
 
+from deadhop.fqdn.cache import canonical_ip
 from deadhop.fqdn.dns_rules import Expression, expression_from_regex
+from deadhop.fqdn.gotext import address_text
 from deadhop.fqdn.patterns import PatternError
 
 PROTOCOLS = {"TCP": 6, "UDP": 17, "SCTP": 132}
+NO_ADDRESS = "invalid IP"
 _V2 = 1 << 24
 
 
@@ -56,23 +59,27 @@ class RuleServer(msgspec.Struct, frozen=True):
 def parse_rule_server(text: str) -> RuleServer:
     """Read ``1.2.3.4``, ``10.0.0.0/8`` or either with ``@0`` (``restore.ParseRuleIPOrCIDR``).
 
-    Raises ``ValueError``, :class:`RemoteClusterError` for another cluster's.
+    A zone is dropped, and no address at all is one that equals none. Raises ``ValueError``, :class:`RemoteClusterError` for another cluster's.
     """
     body, at, cluster = text.partition("@")
-    if at and (not re.fullmatch(r"[0-9]{1,10}", cluster) or int(cluster) >= 1 << 32):
+    if at and (not re.fullmatch(r"0*[0-9]{1,10}", cluster) or int(cluster) >= 1 << 32):
         raise ValueError(f"invalid cluster ID in {text!r}")
-    address, slash, length = body.partition("/")
-    parsed = ip_address(address)
-    bits: int | None = None
-    if slash:
-        if not re.fullmatch(r"0|[1-9][0-9]{0,2}", length) or int(length) > parsed.max_prefixlen:
-            raise ValueError(f"invalid prefix length in {text!r}")
-        if "%" in address:
-            raise ValueError(f"IPv6 zones are not allowed in a prefix: {text!r}")
-        bits = int(length)
     if at and int(cluster):
         raise RemoteClusterError(f"{text!r} is an address of a remote cluster")
-    return RuleServer(str(parsed), bits)
+    if not body:
+        return RuleServer(NO_ADDRESS)
+    address, slash, length = body.partition("/")
+    if not slash:
+        address, percent, zone = body.partition("%")
+        if percent and (not zone or ":" not in address):
+            raise ValueError(f"not an address: {text!r}")
+        return RuleServer(address_text(ip_address(address)))
+    if "%" in address:
+        raise ValueError(f"IPv6 zones are not allowed in a prefix: {text!r}")
+    parsed = ip_address(address)
+    if not re.fullmatch(r"0|[1-9][0-9]{0,2}", length) or int(length) > parsed.max_prefixlen:
+        raise ValueError(f"invalid prefix length in {text!r}")
+    return RuleServer(address_text(parsed), int(length))
 
 
 class PortProto(msgspec.Struct, frozen=True, order=True):
@@ -111,10 +118,23 @@ class RestoredRule(msgspec.Struct, frozen=True):
     expression: Expression
     servers: tuple[RuleServer, ...] = ()
 
-    def allows(self, server_ip: str, name: str) -> bool:
-        if self.servers and not any(server.contains(server_ip) for server in self.servers):
+    def allows(self, server_ip: str, name: str, *, as_text: bool = False) -> bool:
+        """Whether the rule lets a name through to a server.
+
+        ``as_text``: servers are compared as they are written, which is how it was up to 1.16: a CIDR holds nothing,
+        and an IPv4-mapped address is an IPv4 address where it is asked but not where it is saved.
+        """
+        if self.servers and not self._holds(server_ip, as_text=as_text):
             return False
         return self.expression.matches(name)
+
+    def _holds(self, server_ip: str, *, as_text: bool) -> bool:
+        if not as_text:
+            return any(server.contains(server_ip) for server in self.servers)
+        try:
+            return canonical_ip(server_ip) in map(str, self.servers)
+        except ValueError:
+            return False
 
 
 RestoredRules = Mapping[PortProto, Sequence[RestoredRule]]
@@ -160,7 +180,8 @@ def servers_to_save(
     """The servers saved for a rule whose selector has ``addresses``: (servers, warnings).
 
     Once a server has been used, only used addresses are saved (CIDRs always are); no servers left means any
-    server after the restart. Addresses of remote clusters are passed over. At most ``limit`` are saved.
+    server after the restart. Addresses of remote clusters are passed over. The one that exceeds ``limit`` is saved
+    and ends the list (``DNSProxy.GetRules``).
     """
     servers: list[RuleServer] = []
     for text in addresses:
@@ -170,10 +191,10 @@ def servers_to_save(
             continue
         if server.is_addr and used_servers and server.address not in used_servers:
             continue
-        if len(servers) >= limit:
-            return tuple(servers), ("Too many IPs for a DNS rule, skipping the rest",)
         servers.append(server)
-    return tuple(servers), ()
+        if len(servers) > limit:
+            return tuple(dict.fromkeys(servers)), ("Too many IPs for a DNS rule, skipping the rest",)
+    return tuple(dict.fromkeys(servers)), ()
 
 
 class EndpointState(msgspec.Struct, frozen=True, kw_only=True):

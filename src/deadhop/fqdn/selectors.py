@@ -15,15 +15,13 @@ import msgspec
 from deadhop.fqdn.names import fqdn
 from deadhop.fqdn.options import V1_16, V1_17, V1_19, Version
 from deadhop.fqdn.patterns import (
-    MAX_LENGTH,
     Glob,
     Pattern,
     PatternError,
+    check,
     compile_pattern,
-    invalid_characters,
     sanitize,
     to_anchored_regex,
-    too_long,
     whole_labels,
 )
 
@@ -78,20 +76,25 @@ class FQDNSelector(msgspec.Struct, frozen=True, order=True, rename="camel"):
         return compile_pattern(self.canonical(version), version)
 
 
-def name_complaint(name: str, *, dns_rule: bool) -> str:
-    """Why a ``matchName`` is refused, or an empty string. The two kinds of rule word it differently."""
+def name_complaint(name: str, version: Version, *, dns_rule: bool) -> str:
+    """Why a ``matchName`` is refused, or an empty string. Since 1.19 the two kinds of rule word it differently."""
     if not name or _NAME_CHARS.match(name):
         return ""
-    allowed = "and . and -" if dns_rule else "and ., -, _"
+    allowed = "and . and -" if dns_rule or version < V1_19 else "and ., -, _"
     return f'Invalid characters in MatchName: "{name}". Only 0-9, a-z, A-Z {allowed} characters are allowed'
 
 
 def pattern_complaint(pattern: str, version: Version) -> str:
-    """Why a ``matchPattern`` is refused, or an empty string."""
-    if pattern and not _PATTERN_CHARS.match(pattern):
-        return invalid_characters(pattern)
-    if version >= V1_19 and len(pattern.strip()) > MAX_LENGTH:
-        return too_long(pattern)
+    """Why a ``matchPattern`` is refused, or an empty string. Up to 1.18 only rules looked at its characters."""
+    if version < V1_19:
+        if not pattern or _PATTERN_CHARS.match(pattern):
+            return ""
+        allowed = "0-9, a-z, A-Z and ., - and *"
+        return f'Invalid characters in MatchPattern: "{pattern}". Only {allowed} characters are allowed'
+    try:
+        check(pattern, version)
+    except PatternError as error:
+        return str(error)
     return ""
 
 
@@ -99,7 +102,7 @@ def selector_complaint(selector: FQDNSelector, version: Version) -> str:
     """Why the agent refuses a ``toFQDNs`` entry (``FQDNSelector.sanitize``), or an empty string."""
     if selector.match_name and selector.match_pattern:
         return BOTH_SET
-    return name_complaint(selector.match_name, dns_rule=False) or pattern_complaint(
+    return name_complaint(selector.match_name, version, dns_rule=False) or pattern_complaint(
         selector.match_pattern, version
     )
 

@@ -4,8 +4,9 @@ One record per address. Conntrack GC marks the addresses that still have an outg
 its start time; a zombie that two complete passes did not see is dead. A name with one open connection keeps all
 of its addresses. Limits evict the least important first: earlier marked alive, earlier due, fewer names.
 
-Since 1.12 the per-name limit applies here again, since 1.13 it counts dead siblings, since 1.16 two passes are
-needed and the grace period extends the due time, since 1.17 a new zombie counts as seen by the last pass.
+Since 1.12 the per-name limit applies here again, since 1.13 it counts dead siblings. Since 1.16 two passes are needed and the
+grace period extends the due time (:func:`two_passes`), since 1.17 a new zombie counts as seen by the last pass
+(:func:`seen_at_first`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from deadhop.fqdn.clock import ZERO, from_rfc3339, rfc3339_nano
-from deadhop.fqdn.options import V1_12, V1_13, V1_16, V1_17, Version
+from deadhop.fqdn.options import V1_12, V1_13, V1_16, V1_17, V1_18, Version
+from deadhop.fqdn.patterns import PatternError, compile_unchecked
 
 PASSES_BEFORE_DEATH = 2
 
@@ -27,6 +29,16 @@ WARN_MAX_DEFERRED = (
     "Evicting expired DNS cache entries that may be in-use. This may cause recently created connections to be "
     "disconnected. Raise --tofqdns-max-deferred-connection-deletes to mitigate this."
 )
+
+
+def two_passes(version: Version) -> bool:
+    """Whether an address waits for two passes (cilium/cilium PR 31205, backported to 1.14.8 and 1.15.2)."""
+    return version.has(V1_16, Version(1, 14, 8), Version(1, 15, 2))
+
+
+def seen_at_first(version: Version) -> bool:
+    """Whether a new zombie counts as seen by the last pass (cilium/cilium PR 36252, backported to 1.16.5)."""
+    return version.has(V1_17, Version(1, 16, 5))
 
 
 class Zombie(NamedTuple):
@@ -92,7 +104,7 @@ class DNSZombieMappings:
 
     def upsert(self, expiry: float, ip: str, *names: str) -> bool:
         """Enqueue an address for deletion; True where it was enqueued already."""
-        seen = self.last_ct_gc if self.version >= V1_17 else ZERO
+        seen = self.last_ct_gc if seen_at_first(self.version) else ZERO
         record = self._deletes.get(ip)
         if record is None:
             self._deletes[ip] = _Record(ip, names, seen, expiry, self.ct_gc_revision)
@@ -115,7 +127,7 @@ class DNSZombieMappings:
         self.ct_gc_revision += 1
 
     def _connection_alive(self, record: _Record) -> bool:
-        if self.version < V1_16:
+        if not two_passes(self.version):
             return not self.last_ct_gc > max(record.delete_pending_at, record.alive_at)
         return not (
             self.last_ct_gc > record.delete_pending_at + self.idle_grace
@@ -133,7 +145,7 @@ class DNSZombieMappings:
                     found.setdefault(name, []).append(record)
             else:
                 dead.append(record)
-        if self.version >= V1_13:
+        if self.version.has(V1_13, Version(1, 12, 5)):  # cilium/cilium PR 22510
             for record in dead:
                 for name in record.names:
                     if name in found:
@@ -142,6 +154,13 @@ class DNSZombieMappings:
 
     def _alive(self, record: _Record, names: Mapping[str, list[_Record]]) -> bool:
         return self._connection_alive(record) or any(name in names for name in record.names)
+
+    def _in_use(self, record: _Record) -> bool:
+        """Whether the eviction of this record, the most important of the evicted, is worth a warning.
+
+        Until a new zombie counted as seen, Cilium asked the opposite: that no pass had seen it.
+        """
+        return record.alive_at > self.last_ct_gc if seen_at_first(self.version) else record.alive_at == ZERO
 
     def gc(self) -> ZombieGC:
         """Sort the living from the dead, apply both limits, remove the dead."""
@@ -164,7 +183,7 @@ class DNSZombieMappings:
             excess = len(records) - self.per_host_limit
             evicted.update((record.ip, record) for record in records[:excess])
             kept.update((record.ip, record) for record in records[excess:])
-            if records[excess - 1].alive_at > self.last_ct_gc and WARN_PER_HOST not in warnings:
+            if self._in_use(records[excess - 1]) and WARN_PER_HOST not in warnings:
                 warnings.append(WARN_PER_HOST)
         dead.update(evicted)
         alive.extend(record for ip, record in kept.items() if ip not in evicted)
@@ -173,7 +192,7 @@ class DNSZombieMappings:
         if excess > 0:
             alive.sort(key=lambda record: record.importance)
             dead.update((record.ip, record) for record in alive[:excess])
-            if alive[excess - 1].alive_at > self.last_ct_gc:
+            if self._in_use(alive[excess - 1]):
                 warnings.append(WARN_MAX_DEFERRED)
             del alive[:excess]
         for ip in dead:
@@ -214,8 +233,17 @@ class DNSZombieMappings:
         return affected
 
     def force_expire_by_name_ip(self, before: float | None, name: str, ips: Iterable[str]) -> None:
-        """A new lookup brought these pairs back to the cache: they are no zombies any more."""
-        self.force_expire(before, lambda candidate: candidate == name, ips)
+        """A new lookup brought these pairs back to the cache: they are no zombies any more.
+
+        Up to 1.17 the name was read as a pattern, so a star that a client asks for takes other names along.
+        """
+        match: Callable[[str], bool] = name.__eq__
+        if self.version < V1_18 and "*" in name:
+            try:
+                match = compile_unchecked(name, self.version).matches
+            except PatternError:
+                return
+        self.force_expire(before, match, ips)
 
     def connection_expiry(self, zombie: Zombie) -> float:
         """The ``ExpirationTime`` that ``fqdn cache list`` prints for a ``connection`` row."""
@@ -234,20 +262,24 @@ class DNSZombieMappings:
         return json.dumps({"deletes": deletes} if deletes else {}, separators=(",", ":"))
 
     def load(self, state: Mapping[str, Any]) -> list[str]:
-        """Replace the content with a saved one; returns complaints about what was passed over.
+        """Take a saved state over the present one; returns complaints about what was passed over.
 
-        Nothing is alive-marked after a restart, and the present revision makes two conntrack passes necessary
-        before any deletion.
+        The present revision makes two conntrack passes necessary before any deletion. Until a new zombie counted as
+        seen, what a pass had seen was forgotten.
         """
-        self._deletes = {}
         deletes = state.get("deletes") or {}
         complaints: list[str] = []
         for ip, item in deletes.items() if isinstance(deletes, dict) else ():
             try:
+                seen = from_rfc3339(str(item["alive-at"])) if item.get("alive-at") else ZERO
                 due = from_rfc3339(str(item["delete-pending-at"]))
                 names = [str(name) for name in item.get("names") or ()]
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 complaints.append(f"deletes[{ip}]: {error}")
                 continue
-            self._deletes[str(ip)] = _Record(str(ip), names, ZERO, due, self.ct_gc_revision)
+            self._deletes[str(ip)] = _Record(str(ip), names, seen, due, self.ct_gc_revision)
+        for record in self._deletes.values():
+            record.revision_added_at = self.ct_gc_revision
+            if not seen_at_first(self.version):
+                record.alive_at = ZERO
         return complaints

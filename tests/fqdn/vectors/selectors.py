@@ -7,6 +7,7 @@ from typing import Any
 
 from deadhop.fqdn import dns_rules, formats, identity, selectors
 from deadhop.fqdn.options import VERSIONS, Version
+from deadhop.fqdn.rule_validation import egress_complaint, egress_deny_complaint, port_rule_complaint
 
 from .common import Area, UnknownOperation, Vector, same, same_set, selector_of
 
@@ -69,13 +70,13 @@ def crd_schema_validation(v: Vector, version: Version, _: Any) -> None:
 
 def rule_validation(v: Vector, version: Version, _: Any) -> None:
     if "toPorts" in v:
-        complaint = dns_rules.port_rule_complaint(
+        complaint = port_rule_complaint(
             v["toPorts"], ingress=v.get("direction") == "ingress", version=version
         )
     elif "egress_rule" in v:
-        complaint = dns_rules.egress_complaint(v["egress_rule"], version)
+        complaint = egress_complaint(v["egress_rule"], version)
     elif "egress_deny_rule" in v:
-        complaint = dns_rules.egress_deny_complaint(v["egress_deny_rule"])
+        complaint = egress_deny_complaint(v["egress_deny_rule"])
     else:
         raise UnknownOperation(f"rule fields {sorted(v)}")
     same(complaint != "", v["expected"] != "ok", complaint)

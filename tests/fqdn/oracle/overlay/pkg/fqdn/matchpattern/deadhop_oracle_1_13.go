@@ -1,0 +1,5 @@
+//go:build !cilium1_14
+
+package matchpattern
+
+func init() { OracleFunctions["matchpattern.ToAnchoredRegexp"] = ToRegexp }

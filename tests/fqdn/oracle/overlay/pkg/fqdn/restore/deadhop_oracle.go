@@ -1,0 +1,4 @@
+package restore
+
+// OracleFunctions are the functions the oracle calls.
+var OracleFunctions = map[string]any{}
