@@ -84,3 +84,10 @@ def test_marks_of_a_block_on_lines_of_its_content() -> None:
         "```",
     ]
     assert undecorated(rows) == ["$ ip rule", *rows[1:2], "32766: from all lookup main", *rows[3:]]
+
+
+def test_under_the_items_of_a_list() -> None:
+    rows = ["1. on the node:", "", "   $ ip rule", "   0: from all lookup local", "", "2. then I gave up"]
+    assert undecorated(rows) == [rows[0], "", "$ ip rule", "0: from all lookup local", "", rows[5]]
+    manifest = ["containers:", "- name: web proxy", "", "  image: nginx"]
+    assert undecorated(manifest) == manifest

@@ -28,6 +28,9 @@ _SPACES = dict.fromkeys((0xA0, 0x2007, 0x2009, 0x202F, 0x3000), " ") | dict.from
 _ODD_SPACE = re.compile(f"[{''.join(map(chr, _SPACES))}]")
 #: The marks of a code block on a line of its content, as chats take them; alone, or with a language, they stand for themselves.
 _BLOCK = re.compile(r"^\s*```(?=\S*\s+\S)|(?<=\S)```\s*$")
+#: An item of a list in prose, of several words; and one of a YAML document.
+_ITEM = re.compile(r"^ {0,3}(?:\d{1,2}[.)]|[-*+]) +\S+ +\S")
+_MAPPING = re.compile(r"^ *- +[\w./\"'-]+:(?: |$)")
 _NUMBERED = re.compile(r"\bgrep\b[^\n|]*\s-[A-Za-z]*n|\bcat -n\b")
 
 
@@ -140,6 +143,8 @@ def undecorated(rows: list[str]) -> list[str]:
             if bare != rows:
                 rows, text = bare, "\n".join(bare)
     rows = _dedented(rows)
+    if any(map(_ITEM.match, rows)):
+        rows = _out_of_lists(rows)
     if "@@ -" in text and any(map(_HUNK.match, rows)):
         rows = _dedented(_after(rows))
     return list(_stripped(rows, _LINE_NUMBERS)) if _LINE_NUMBERS.hint("\n".join(rows)) else rows
@@ -160,6 +165,19 @@ def _stripped(rows: list[str], prefix: Prefix) -> Iterator[str]:
         mine = (count > 1 or count == every) and not (prefix.never and any(map(prefix.never.match, run)))
         yield from (prefix.pattern.sub("", row, count=1) for row in run) if mine else iter(run)
         start = end
+
+
+def _out_of_lists(rows: list[str]) -> list[str]:
+    """What stands under an item of a list, behind a blank line, without the item's margin (CommonMark, list items)."""
+    made = list(rows)
+    for i, row in enumerate(rows[:-1]):
+        if not _ITEM.match(row) or _MAPPING.match(row) or rows[i + 1].strip():
+            continue
+        end = i + 1
+        while end < len(rows) and (not rows[end].strip() or rows[end].startswith("  ")):
+            end += 1
+        made[i + 1 : end] = _dedented(rows[i + 1 : end])
+    return made
 
 
 def _dedented(rows: list[str]) -> list[str]:
