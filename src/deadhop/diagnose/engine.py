@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
+import msgspec
+
 from deadhop.diagnose import symptoms as symptom_rules
 from deadhop.diagnose.next_commands import next_commands
 from deadhop.diagnose.proof import prove
@@ -25,6 +27,7 @@ from deadhop.model.finding import (
     Finding,
     ProblemReport,
     RuledOut,
+    Symptom,
     SymptomReport,
     Verdict,
 )
@@ -87,6 +90,9 @@ def diagnose(evidence: Evidence, causes: Mapping[str, Cause]) -> Diagnosis:
     records = by_type(evidence.records)
     failed: list[Problem] = []
     said, skipped = hypotheses(records, causes, failed)
+    symptoms = symptom_rules.observe(evidence.records)
+    failures = [s for s in symptoms if s.kind in symptom_rules.FAILED]
+    said = [(cause, _healthy(h, failures) if cause.severity == "benign" else h) for cause, h in said]
     best: dict[str, tuple[float, Cause, Hypothesis]] = {}
     others: dict[str, list[Hypothesis]] = defaultdict(list)
     for cause, hypothesis in said:
@@ -101,7 +107,6 @@ def diagnose(evidence: Evidence, causes: Mapping[str, Cause]) -> Diagnosis:
             others[cause.slug].append(hypothesis)
     ranked = sorted(best.values(), key=lambda b: (-round(b[0], 4), b[1].severity == "benign", b[1].slug))
     findings = tuple(_finding(score, cause, h, others[cause.slug], evidence) for score, cause, h in ranked)
-    symptoms = symptom_rules.observe(evidence.records)
     reach = reachability(evidence.records)
     return Diagnosis(
         verdict=_verdict(findings, bool(symptoms), bool(reach)),
@@ -126,6 +131,16 @@ def diagnose(evidence: Evidence, causes: Mapping[str, Cause]) -> Diagnosis:
             },
         },
     )
+
+
+def _healthy(hypothesis: Hypothesis, failures: Iterable[Symptom]) -> Hypothesis:
+    """A benign hypothesis has to account for every failure: one that it does not cite refutes it."""
+    cited = {record.source for check in hypothesis.checks for record in check.records}
+    left = tuple(r for failure in failures if failure.source not in cited for r in failure.records)
+    if not left:
+        return hypothesis
+    check = Check(text="it accounts for every failure", holds=False, required=True, records=left)
+    return msgspec.structs.replace(hypothesis, checks=(*hypothesis.checks, check))
 
 
 def by_exact(records: Iterable[Record]) -> dict[type[Record], list[Record]]:

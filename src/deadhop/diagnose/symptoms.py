@@ -14,6 +14,10 @@ from deadhop.model.observed.packets import CapturedPacket, SkbTrace
 from deadhop.model.observed.policy import CiliumEvent, Flow
 from deadhop.model.record import Record
 
+#: A connection or a probe that came to nothing: not healthy, whatever else is.
+FAILED = frozenset(
+    {"connect-timeout", "connect-refused", "connect-reset", "connect-failure", "probe-failure"}
+)
 #: Symptoms of one kind and subject are reported once.
 Found = tuple[str, str, str] | None
 

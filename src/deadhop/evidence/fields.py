@@ -30,6 +30,14 @@ PORTS = {
 }
 
 
+_MASKED = re.compile(r"[<>*…]|(?:^|[.@-])[xX]{1,3}(?=[.:]|$)|redacted", re.I)
+
+
+def masked(text: str) -> bool:
+    """Whether a name or an address, or a part of it, was hidden before somebody showed it (``10.x.x.7``, ``<host>``)."""
+    return _MASKED.search(text) is not None
+
+
 def is_ip(text: str) -> bool:
     try:
         ipaddress.ip_address(text.partition("%")[0])

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from deadhop.evidence.fields import is_ip
+from deadhop.evidence.fields import is_ip, masked
 from deadhop.hops.mesh_world import MeshWorld, least_mesh, walk
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.finding import Check
@@ -90,6 +90,8 @@ def _foreign(line: EnvoyAccess) -> bool:
     host = line.authority
     if not host or is_ip(host.rpartition(":")[0] or host) or is_ip(host):
         return False
+    if masked(host) or host in (line.downstream_local, line.upstream_host):
+        return False  # it may be an address, or is the one that was dialled
     if (line.sni and line.sni == host.rpartition(":")[0]) or line.sni == host or line.flags & {"UF"}:
         return False  # a gateway's own host without a route; an address that refuses or does not answer
     dialled = line.upstream_host or line.downstream_local

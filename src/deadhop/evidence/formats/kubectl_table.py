@@ -46,6 +46,8 @@ _PORT = re.compile(r"^(\d+)(?::(\d+))?/(TCP|UDP|SCTP)$")
 _START = re.compile(
     r"^No resources found|^Error from server \(NotFound\): |^\s*(?:NAMESPACE\s|NAME\s|LAST SEEN\s)|\s\d+/\d+\s+[A-Z]\w+\s+\d+|\s(?:ClusterIP|NodePort|LoadBalancer|ExternalName)\s|\s(?:Not)?Ready\S*\s+\S+\s+\w+\s+v\d"
 )
+#: What stands for no address, and for those that are not shown; anything else in angle brackets hides one.
+_NO_ADDRESS = ("<none>", "<unset>", "+")
 
 
 def _columns(header: str) -> list[tuple[str, int]]:
@@ -201,7 +203,7 @@ def _row(
     if "NAME" in names and (not re.fullmatch(r"[\w./:-]+", cells.get("NAME", "")) or prompt.parse(line)):
         return None  # the table ends where a command or another output begins
     if {"ENDPOINTS", "ADDRESSTYPE"} <= names:
-        listed = [a for a in cells.get("ENDPOINTS", "").split(",") if a[:1] not in "<+" and a]
+        listed = [a for a in cells.get("ENDPOINTS", "").split(",") if a and not a.startswith(_NO_ADDRESS)]
         numbers = [int(p) for p in cells.get("PORTS", "").split(",") if p.isdecimal() and len(p) < 6]
         service = re.sub(
             r"-[a-z0-9]{5}$", "", cells.get("NAME", "")
@@ -212,7 +214,9 @@ def _row(
         )  # fmt: skip
     if "ENDPOINTS" in names and "ADDRESSTYPE" not in names:
         shown = cells.get("ENDPOINTS", "")
-        ready_ = tuple(p.split()[0] for p in shown.split(",") if p.strip() and p.strip()[0] not in "<+")
+        ready_ = tuple(
+            p.split()[0] for p in shown.split(",") if p.strip() and not p.strip().startswith(_NO_ADDRESS)
+        )
         return Endpoints(
             source=source, kind="Endpoints", name=cells.get("NAME", ""), namespace=cells.get("NAMESPACE", namespace), service=cells.get("NAME", ""),
             ready=ready_, ports=tuple(dict.fromkeys(int(p) for _, _, p in (r.rpartition(":") for r in ready_) if p.isdecimal() and len(p) < 6)),
