@@ -20,6 +20,8 @@ SPACED = 4
 """Lines from which on an empty one behind each is the form's and not a paragraph's."""
 NARROW = 72
 """No terminal that people work in has fewer columns."""
+SHORT, SEVERAL = 500, 3
+"""Of more lines than this, several are cut at a width if any is."""
 
 
 class Reflowed(NamedTuple):
@@ -40,7 +42,7 @@ def unwrapped(rows: list[str]) -> Reflowed | None:
     """With each line as long as the longest joined to the next; None where none has a next, or all are short."""
     width = max(map(len, rows), default=0)
     full = [len(row) == width for row in rows]
-    if width < NARROW:
+    if width < NARROW or (len(rows) > SHORT and sum(full) < SEVERAL):
         return None
     joined: list[str] = []
     of: list[tuple[int, int]] = []
