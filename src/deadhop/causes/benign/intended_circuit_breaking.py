@@ -26,10 +26,11 @@ from collections.abc import Iterator
 from deadhop.model.cause import Cause, Hypothesis, View, shown
 from deadhop.model.observed.http import LocalReply
 from deadhop.model.observed.kernel import Counter
-from deadhop.model.observed.kube import DestinationRule, mapping
+from deadhop.model.observed.kube import KubeObject
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.shell import CommandRun
 from deadhop.model.record import Record
+from deadhop.snapshot.limits import breaker_limits
 from deadhop.snapshot.replies import replies, with_flag
 
 SLUG = "benign-intended-circuit-breaking"
@@ -41,19 +42,10 @@ GENERATORS = ("fortio", "wrk", "hey", "k6", "siege", "apachebench", "ab", "veget
 def check(view: View) -> Iterator[Hypothesis]:
     answers = replies(view.of(LocalReply), view.of(EnvoyAccess))
     counted = [c for c in view.of(Counter) if "overflow" in c.name and c.value > 0]
-    coded = [c for c in view.of(Counter) if c.name == "load.code.503" and c.value > 0]
-    over = [*with_flag(answers, "UO"), *counted, *coded]
-    tight = []
-    for rule in view.of(DestinationRule):
-        pool = mapping(rule.spec, "trafficPolicy", "connectionPool")
-        numbers = [
-            v
-            for part in ("tcp", "http")
-            for k, v in mapping(pool, part).items()
-            if k in ("maxConnections", "http1MaxPendingRequests", "http2MaxRequests") and isinstance(v, int)
-        ]
-        if numbers and min(numbers) <= TIGHT:
-            tight.append(rule)
+    flagged = with_flag(answers, "UO")
+    coded = _refused(view.of(Counter))
+    over = [*flagged, *counted, *coded]
+    tight = [o for o in view.of(KubeObject) if (bounds := breaker_limits(o)) and min(bounds) <= TIGHT]
     load: list[Record] = [
         c for c in view.of(CommandRun) if any(w.rsplit("/", 1)[-1] in GENERATORS for w in c.argv)
     ]
@@ -70,12 +62,26 @@ def check(view: View) -> Iterator[Hypothesis]:
         title="The limits are tight on purpose and the load generator exceeds them: rejections are expected.",
         checks=(
             shown("requests are rejected by overflow", over, weight=1.2, required=True),
-            shown("the limits are tiny", tight, weight=1.6, required=not coded, decide="kubectl get destinationrule -A -o yaml | grep -A8 connectionPool"),
+            shown("the limits are tiny", tight, weight=1.6, required=not (coded and (flagged or counted)), decide="kubectl get destinationrules,backendtrafficpolicies -A -o yaml | grep -A8 -e connectionPool -e circuitBreaker"),
             shown("the load comes from a load generator", load, weight=1.5, required=True),
         ),
         explains=("the rejected share fits the limits",),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _refused(counters: list[Counter]) -> list[Counter]:
+    """What a load generator counted as refused, where it was served as well: all refused is no overflow."""
+    codes = [c for c in counters if c.name.startswith("load.code.") and c.value > 0]
+    served = any(c.name in ("load.code.200", "load.code.2xx") for c in codes)
+    told = {c.name for c in codes}
+    only_other = not told & {"load.code.200", "load.code.2xx"}
+    return [
+        c
+        for c in codes
+        if (served and c.name in ("load.code.503", "load.code.5xx"))
+        or (only_other and c.name == "load.code.other")
+    ]
 
 
 CAUSE = Cause(
@@ -87,7 +93,7 @@ CAUSE = Cause(
         LocalReply,
         EnvoyAccess,
         Counter,
-        DestinationRule,
+        KubeObject,
         CommandRun,
     ),
     needs=(
