@@ -36,7 +36,12 @@ from deadhop.snapshot.replies import replies, with_flag
 SLUG = "benign-intended-circuit-breaking"
 
 TIGHT = 10
-GENERATORS = ("fortio", "wrk", "hey", "k6", "siege", "apachebench", "ab", "vegeta", "locust", "jmeter")
+GENERATORS = (
+    *("fortio", "wrk", "wrk2", "hey", "k6", "siege", "apachebench", "ab", "vegeta", "locust", "jmeter"),
+    *("oha", "h2load", "bombardier", "nighthawk_client"),
+)
+#: Codes that a report of theirs can give to what an overflow refused.
+REFUSED = ("load.code.503", "load.code.5xx", "load.code.other")
 
 
 def check(view: View) -> Iterator[Hypothesis]:
@@ -54,7 +59,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         for a in view.of(EnvoyAccess)
         if a.user_agent.lower().split("/")[0].split(".")[0] in GENERATORS and "UO" in a.flags
     ]
-    load += [c for c in view.of(Counter) if c.name.startswith("load.code.") and c not in coded]
+    load += [c for c in view.of(Counter) if c.name.startswith("load.") and c.name not in REFUSED]
     if not over or not (tight or load):
         return
     yield Hypothesis(
@@ -72,16 +77,10 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 def _refused(counters: list[Counter]) -> list[Counter]:
     """What a load generator counted as refused, where it was served as well: all refused is no overflow."""
-    codes = [c for c in counters if c.name.startswith("load.code.") and c.value > 0]
-    served = any(c.name in ("load.code.200", "load.code.2xx") for c in codes)
-    told = {c.name for c in codes}
-    only_other = not told & {"load.code.200", "load.code.2xx"}
-    return [
-        c
-        for c in codes
-        if (served and c.name in ("load.code.503", "load.code.5xx"))
-        or (only_other and c.name == "load.code.other")
-    ]
+    told = {c.name: c.value for c in counters if c.name.startswith("load.") and c.value > 0}
+    served = "load.code.200" in told or "load.code.2xx" in told
+    some = told.get("load.code.other", 0) < told.get("load.requests", 0)
+    return [c for c in counters if c.name in REFUSED and c.value > 0 and (some if c.name == "load.code.other" else served)]  # fmt: skip
 
 
 CAUSE = Cause(
