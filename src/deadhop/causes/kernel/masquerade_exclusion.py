@@ -101,9 +101,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         for cidr in re.findall(r"[\d.]+/\d+", message.field("cidrs")):
             found += [(pod, cidr, message) for pod, _o in pods]
     services = [o.value for o in view.of(CiliumOption) if o.key in SERVICES and network(o.value)]
-    returned = list(
-        returned_networks(view.of(IptablesTable), [p for p, _o in pods], view.of(FirewallRule))
-    )
+    returned = list(returned_networks(view.of(IptablesTable), [p for p, _o in pods], view.of(FirewallRule)))
     returned += beside
     for source, excluded, record in found + returned:
         inner, outer = network(source), network(excluded)

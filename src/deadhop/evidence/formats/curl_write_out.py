@@ -50,7 +50,11 @@ def _pattern(line: str) -> tuple[re.Pattern[str], list[str]] | None:
         else:
             shape += r"\s+".join(re.escape(word) for word in part.split(" "))
     # What the server sends stands before it, unless curl writes that elsewhere.
-    body = "" if _OUTPUT.search(line) or not names or names[0] not in _SHAPES else r"(?P<body>\S.{0,160}?)??(?<!\d)"
+    body = (
+        ""
+        if _OUTPUT.search(line) or not names or names[0] not in _SHAPES
+        else r"(?P<body>\S.{0,160}?)??(?<!\d)"
+    )
     return re.compile(rf"^\s*{body}{shape}\s*$"), names
 
 

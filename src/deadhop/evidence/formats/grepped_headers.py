@@ -16,7 +16,11 @@ _FOLLOWS = re.compile(r"\s(?:-\w*L\w*|--location)(?:\s|$)|\bwget\b")
 
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     run = context.command
-    if run is None or run.program not in ("curl", "wget") or max(run.source.line, run.source.end) + 1 != lines.first + i:
+    if (
+        run is None
+        or run.program not in ("curl", "wget")
+        or max(run.source.line, run.source.end) + 1 != lines.first + i
+    ):
         return i, []  # fmt: skip
     typed = run.line.partition("|")[0]
     if not any("grep" in f for f in run.filters) or not _SHOWS.search(typed) or _FOLLOWS.search(typed):

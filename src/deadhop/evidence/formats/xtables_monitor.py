@@ -7,6 +7,7 @@ a chain as ``return:`` or ``policy:VERDICT``.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.model.observed.firewall import FirewallTrace
@@ -22,7 +23,7 @@ _WORDS = {"IN": "in_dev", "OUT": "out_dev", "SRC": "src", "DST": "dst", "DPT": "
 
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     records: list[Record] = []
-    packet: dict[str, str] = {}
+    packet: dict[str, Any] = {}
     seen = ""
     while i < len(lines.text):
         line = lines.text[i]
