@@ -41,6 +41,8 @@ SLUG = "benign-rules-in-other-iptables-backend"
 
 #: Chains of kube-proxy and of network plugins that use iptables.
 OURS = ("KUBE-", "CILIUM", "cali-", "CNI-")
+#: A Service's or an endpoint's own chain: that one is missing is no word on the others.
+_ONE = re.compile(r"KUBE-(?:SVC|SEP|FW|EXT|XLB)-\w+")
 _MENTIONED = re.compile(r"KUBE|CILIUM|cali-|CNI-")
 
 
@@ -110,7 +112,12 @@ def _backend(program: str) -> str:
 
 def _absent(view: View) -> list[Record]:
     """Where a tool shows none of our chains: counted as 0, printed as nothing, or asked for by name and not there."""
-    runs = [r for r in view.of(CommandRun) if _backend(r.program) and _MENTIONED.search(r.line)]
+    known = {r.chain for r in view.of(FirewallRule)} | {c for t in view.of(IptablesTable) for c in t.chains}
+    runs = [
+        r
+        for r in view.of(CommandRun)
+        if _backend(r.program) and _MENTIONED.search(r.line) and known.issuperset(_ONE.findall(r.line))
+    ]
     found: list[Record] = [
         n
         for n in view.of(LineCount)
