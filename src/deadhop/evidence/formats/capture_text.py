@@ -94,11 +94,4 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     ]  # fmt: skip
 
 
-FORMAT = LineFormat(
-    "capture-text",
-    re.compile(
-        f"{_REQUEST.pattern.replace('?P<method>', '?:').replace('?P<path>', '?:')}|{_STATUS.pattern.replace('?P<status>', '?:')}"
-    ),
-    _read,
-    priority=17,
-)
+FORMAT = LineFormat("capture-text", re.compile(f"{_REQUEST.pattern}|{_STATUS.pattern}"), _read, priority=17)
