@@ -60,6 +60,8 @@ _MACHINE = re.compile(
 )
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _WORD = re.compile(r"^[A-Za-z][a-z']*[,.;:]?$")
+#: What a program prints of itself (``iptables v1.8.4 (legacy)``): its name and a version.
+_VERSION = re.compile(r"v\d+(?:\.\d+)+[\w.+-]*,?")
 
 
 def parse(line: str) -> Command | None:
@@ -80,6 +82,7 @@ def parse(line: str) -> Command | None:
         command
         and _known(command.argv)
         and len(command.argv) > 1
+        and not _VERSION.fullmatch(command.argv[1])
         and not _sentence(command.argv)
         and _shaped(command)
     ):

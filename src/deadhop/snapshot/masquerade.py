@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from deadhop.model.netfilter import IptablesTable
+from deadhop.model.observed.firewall import FirewallRule
 from deadhop.model.record import Record
-from deadhop.snapshot.firewall import Row, rules, within
+from deadhop.snapshot.firewall import Row, network, rules, within
 
 
 def masquerades(rows: Iterable[Row], address: str) -> list[Record]:
@@ -44,14 +45,32 @@ def _entered(rows: list[Row], chain: str, address: str) -> bool:
     return not jumps or any(_applies(r, address) for r in jumps)
 
 
-def returned_networks(tables: Iterable[IptablesTable], pods: list[str]) -> Iterator[tuple[str, str, Record]]:
-    """Networks for which a chain returns before its last rule masquerades, and that hold the pods' network."""
-    for table in (t for t in tables if t.name in ("nat", "")):
-        rows = rules([table])
-        for chain in {r.chain for r in rows if r.target == "MASQUERADE" and not (r.src or r.dst) and "mark" not in r.text}:  # fmt: skip
+def returned_networks(
+    tables: Iterable[IptablesTable], pods: list[str], nft: Iterable[FirewallRule] = ()
+) -> Iterator[tuple[str, str, Record]]:
+    """Networks for which a chain returns before its last rule masquerades, and that are not the pods' own: each with a
+    pods' network and its record. They hold the pods' network and more, or other places alone; a network within the
+    pods' is left out, and so are link-local addresses, which are never to be masqueraded."""
+    listed = [(rules([t]), t.name) for t in tables]
+    by_table: dict[tuple[str, str], list[FirewallRule]] = {}
+    for rule in nft:
+        by_table.setdefault((rule.where, rule.table), []).append(rule)
+    listed += [(rules([], found), table) for (_where, table), found in by_table.items()]
+    for rows in (rows for rows, table in listed if table in ("nat", "")):
+        for chain in {r.chain for r in rows if _takes_the_rest(r)}:
             for row in rows:
-                if row.chain == chain and row.target in ("RETURN", "ACCEPT") and not row.src and not row.dst.startswith("!"):  # fmt: skip
-                    yield from ((pod, row.dst, table) for pod in pods if row.dst and within(pod, row.dst) and pod != row.dst)  # fmt: skip
+                if row.chain != chain or row.target.upper() not in ("RETURN", "ACCEPT") or row.src or not _elsewhere(row.dst):  # fmt: skip
+                    continue
+                yield from ((pod, row.dst, row.record) for pod in pods if not within(row.dst, pod))
+
+
+def _takes_the_rest(row: Row) -> bool:
+    return row.target.upper() == "MASQUERADE" and not (row.src or row.dst) and "mark" not in row.text
+
+
+def _elsewhere(dst: str) -> bool:
+    net = network(dst) if dst and not dst.startswith("!") else None
+    return net is not None and not (net.is_link_local or net.is_loopback or net.is_multicast)
 
 
 def _bound(row: Row) -> bool:

@@ -26,34 +26,31 @@ from collections.abc import Iterator
 from deadhop.model.cause import Cause, Hypothesis, View, shown
 from deadhop.model.observed.http import LocalReply
 from deadhop.model.observed.kernel import Counter
-from deadhop.model.observed.kube import DestinationRule, mapping
+from deadhop.model.observed.kube import KubeObject
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.shell import CommandRun
 from deadhop.model.record import Record
+from deadhop.snapshot.limits import breaker_limits
 from deadhop.snapshot.replies import replies, with_flag
 
 SLUG = "benign-intended-circuit-breaking"
 
 TIGHT = 10
-GENERATORS = ("fortio", "wrk", "hey", "k6", "siege", "apachebench", "ab", "vegeta", "locust", "jmeter")
+GENERATORS = (
+    *("fortio", "wrk", "wrk2", "hey", "k6", "siege", "apachebench", "ab", "vegeta", "locust", "jmeter"),
+    *("oha", "h2load", "bombardier", "nighthawk_client"),
+)
+#: Codes that a report of theirs can give to what an overflow refused.
+REFUSED = ("load.code.503", "load.code.5xx", "load.code.other")
 
 
 def check(view: View) -> Iterator[Hypothesis]:
     answers = replies(view.of(LocalReply), view.of(EnvoyAccess))
     counted = [c for c in view.of(Counter) if "overflow" in c.name and c.value > 0]
-    coded = [c for c in view.of(Counter) if c.name == "load.code.503" and c.value > 0]
-    over = [*with_flag(answers, "UO"), *counted, *coded]
-    tight = []
-    for rule in view.of(DestinationRule):
-        pool = mapping(rule.spec, "trafficPolicy", "connectionPool")
-        numbers = [
-            v
-            for part in ("tcp", "http")
-            for k, v in mapping(pool, part).items()
-            if k in ("maxConnections", "http1MaxPendingRequests", "http2MaxRequests") and isinstance(v, int)
-        ]
-        if numbers and min(numbers) <= TIGHT:
-            tight.append(rule)
+    flagged = with_flag(answers, "UO")
+    coded = _refused(view.of(Counter))
+    over = [*flagged, *counted, *coded]
+    tight = [o for o in view.of(KubeObject) if (bounds := breaker_limits(o)) and min(bounds) <= TIGHT]
     load: list[Record] = [
         c for c in view.of(CommandRun) if any(w.rsplit("/", 1)[-1] in GENERATORS for w in c.argv)
     ]
@@ -62,7 +59,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         for a in view.of(EnvoyAccess)
         if a.user_agent.lower().split("/")[0].split(".")[0] in GENERATORS and "UO" in a.flags
     ]
-    load += [c for c in view.of(Counter) if c.name.startswith("load.code.") and c not in coded]
+    load += [c for c in view.of(Counter) if c.name.startswith("load.") and c.name not in REFUSED]
     if not over or not (tight or load):
         return
     yield Hypothesis(
@@ -70,12 +67,20 @@ def check(view: View) -> Iterator[Hypothesis]:
         title="The limits are tight on purpose and the load generator exceeds them: rejections are expected.",
         checks=(
             shown("requests are rejected by overflow", over, weight=1.2, required=True),
-            shown("the limits are tiny", tight, weight=1.6, required=not coded, decide="kubectl get destinationrule -A -o yaml | grep -A8 connectionPool"),
+            shown("the limits are tiny", tight, weight=1.6, required=not (coded and (flagged or counted)), decide="kubectl get destinationrules,backendtrafficpolicies -A -o yaml | grep -A8 -e connectionPool -e circuitBreaker"),
             shown("the load comes from a load generator", load, weight=1.5, required=True),
         ),
         explains=("the rejected share fits the limits",),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _refused(counters: list[Counter]) -> list[Counter]:
+    """What a load generator counted as refused, where it was served as well: all refused is no overflow."""
+    told = {c.name: c.value for c in counters if c.name.startswith("load.") and c.value > 0}
+    served = "load.code.200" in told or "load.code.2xx" in told
+    some = told.get("load.code.other", 0) < told.get("load.requests", 0)
+    return [c for c in counters if c.name in REFUSED and c.value > 0 and (some if c.name == "load.code.other" else served)]  # fmt: skip
 
 
 CAUSE = Cause(
@@ -87,7 +92,7 @@ CAUSE = Cause(
         LocalReply,
         EnvoyAccess,
         Counter,
-        DestinationRule,
+        KubeObject,
         CommandRun,
     ),
     needs=(

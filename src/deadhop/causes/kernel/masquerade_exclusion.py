@@ -25,6 +25,7 @@ import re
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
+from deadhop.model.finding import Check
 from deadhop.model.netfilter import IptablesTable
 from deadhop.model.observed.firewall import FirewallRule
 from deadhop.model.observed.http import DialFailure, HttpExchange
@@ -100,7 +101,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         for cidr in re.findall(r"[\d.]+/\d+", message.field("cidrs")):
             found += [(pod, cidr, message) for pod, _o in pods]
     services = [o.value for o in view.of(CiliumOption) if o.key in SERVICES and network(o.value)]
-    returned = list(returned_networks(view.of(IptablesTable), [p for p, _o in pods]))
+    returned = list(returned_networks(view.of(IptablesTable), [p for p, _o in pods], view.of(FirewallRule)))
     returned += beside
     for source, excluded, record in found + returned:
         inner, outer = network(source), network(excluded)
@@ -111,7 +112,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         beyond = wide and not within(excluded, *PRIVATE)
         by_design = (source, excluded, record) in returned
         disjoint = not wide and not within(excluded, source) and not by_design
-        failed = [*_failed(view, source, excluded)] if wide or by_design else []
+        failed = [*_failed(view, excluded, [source, *(p for p, _o in pods)])] if wide or by_design else []
         # A default of ip-masq-agent is wide by design: what fails inside it counts where what lies outside works.
         if by_design and not _reached(view, source, excluded, exempt=returned):
             failed = []
@@ -129,6 +130,7 @@ def check(view: View) -> Iterator[Hypothesis]:
                 judged("it covers addresses that no cluster owns, or leaves the pods out", True if beyond or disjoint else None, [record] if beyond or disjoint else (), weight=0.6),
                 shown("destinations inside it fail, or packets leave with the pod's address", [*failed, *unanswered], weight=1.0, required=not (beyond or disjoint), decide=f"tcpdump -ni any src net {source}"),
                 shown("a router on the way has no route back to pods", lost, weight=0.8),
+                _from_nodes(view, excluded, failed),
             ),
             explains=("some destinations cannot be reached from pods, while others outside work",),
             fixes=(Fix(title="Exempt the pod network alone", artifact=f"# Cilium: ipv4-native-routing-cidr: {source}\n# ip-masq-agent: nonMasqueradeCIDRs: [{source}]\n"),),
@@ -158,9 +160,22 @@ def _unrouted(view: View, source: str, failing: bool) -> list[Record]:
 def _reached(view: View, source: str, excluded: str, exempt: list[tuple[str, str, Record]]) -> bool:
     """Whether the evidence shows a destination work that is no pod and in none of the exempt networks."""
     networks = [source, excluded, *(cidr for _s, cidr, _r in exempt)]
-    there = [a.target.rpartition(":")[0] or a.target for a in view.of(Attempt) if a.ok]
+    there = [_address(a) for a in view.of(Attempt) if a.ok]
     there += [p.target for p in view.of(Ping) if p.ok]
+    there += [x.dialled or x.host for x in view.of(HttpExchange) if x.status is not None]
     return any(network(ip) and not within(ip, *networks) for ip in there)
+
+
+def _from_nodes(view: View, excluded: str, failed: list[Record]) -> Check:
+    """A node has an address that the place knows: what fails for pods and for nodes alike is not for want of NAT."""
+    there = [a for a in view.of(Attempt) if a.where.startswith("host ") and within(_address(a), excluded)]
+    works = [a for a in there if a.ok]
+    fails = [f for f in failed if f.where.startswith("host ")]
+    return judged("nodes reach it", True if works else False if fails else None, works or fails, weight=0.6, required=bool(fails and not works))  # fmt: skip
+
+
+def _address(attempt: Attempt) -> str:
+    return attempt.target.rpartition(":")[0] or attempt.target
 
 
 def _chain(view: View) -> Iterator[Hypothesis]:
@@ -205,14 +220,17 @@ def _translated(
     )  # fmt: skip
 
 
-def _failed(view: View, source: str, excluded: str) -> Iterator[Record]:
+def _failed(view: View, excluded: str, pods: list[str]) -> Iterator[Record]:
+    """What times out at a place in the exclusion that is neither a pod nor a node."""
+    nodes = nodes_by_address(view.of(Node))
+
     def inside(address: str) -> bool:
-        return within(address, excluded) and not within(address, source)
+        return within(address, excluded) and not within(address, *pods) and address not in nodes
 
     yield from (p for p in view.of(Ping) if p.ok is False and inside(p.target))
     yield from (e for e in view.of(HttpExchange) if e.error == "timeout" and inside(e.dialled or e.host))
-    yield from (d for d in view.of(DialFailure) if inside(d.ip or d.host))
-    yield from (a for a in view.of(Attempt) if not a.ok and inside(a.target))
+    yield from (d for d in view.of(DialFailure) if d.error != "refused" and inside(d.ip or d.host))
+    yield from (a for a in view.of(Attempt) if not a.ok and inside(_address(a)))
 
 
 CAUSE = Cause(

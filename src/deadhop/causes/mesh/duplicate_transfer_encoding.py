@@ -27,6 +27,7 @@ from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
 from deadhop.model.observed.http import HttpExchange, LocalReply
 from deadhop.model.observed.mesh import EnvoyAccess
 from deadhop.model.observed.message import Message
+from deadhop.model.observed.shell import LineCount
 from deadhop.model.record import Record
 from deadhop.snapshot.said import said
 
@@ -55,6 +56,10 @@ def check(view: View) -> Iterator[Hypothesis]:
         m for m in said(view.of(Message), "upstream-duplicate-header") if m.field("name").lower() == CHUNKED
     ]
     twice += said(view.of(Message), "duplicate-transfer-encoding")
+    twice += [
+        m for m in said(view.of(Message), "proxy-error") if "too many transfer encodings" in m.field("why")
+    ]
+    twice += [n for n in view.of(LineCount) if n.count > 1 and _counts_headers(n)]
     errors: list[Record] = [
         m
         for m in said(view.of(Message), "codec-error")
@@ -78,6 +83,18 @@ def check(view: View) -> Iterator[Hypothesis]:
     )  # fmt: skip
 
 
+def _counts_headers(counted: LineCount) -> bool:
+    """Whether curl's headers of one response were counted: it follows no redirects, and the pattern is the header alone."""
+    words = counted.command.partition("|")[0].split()
+    return (
+        counted.program == "curl"
+        and CHUNKED in counted.pattern.lower()
+        and "|" not in counted.pattern
+        and sum("://" in w for w in words) <= 1
+        and not any(w == "--location" or (w[:1] == "-" and w[1:2] != "-" and "L" in w) for w in words)
+    )
+
+
 CAUSE = Cause(
     slug=SLUG,
     family="mesh",
@@ -87,6 +104,7 @@ CAUSE = Cause(
         HttpExchange,
         EnvoyAccess,
         LocalReply,
+        LineCount,
     ),
     rivals=(
         "keepalive-idle-timeout-race",

@@ -13,6 +13,10 @@ _REQUEST = re.compile(
 )
 _STATUS = re.compile(r"(?:^|[^A-Z])HTTP/1\.[01] (?P<status>[1-5]\d\d)(?: [^\r\n]*)?$")
 _FIELD = re.compile(r"^(?P<name>[A-Za-z][\w-]*): ?(?P<value>.*?)\.?\s*$")
+#: A packet's own line, in which tcpdump repeats the first line of the payload.
+_PACKET = re.compile(r"^\s*(?:\d{4}-\d\d-\d\d )?[\d:.]+ .*\bFlags \[")
+#: How far below a request's head its response begins.
+_REACH = 12
 _CAPTURES = ("tcpdump", "ngrep", "tshark", "tcpflow")
 
 
@@ -28,25 +32,57 @@ def _captured(lines: Lines, i: int, context: Context) -> bool:
     """Whether the payload is a capture's: by the command, or by the bytes or the packet's line above it."""
     if context.ran(*_CAPTURES):
         return True
-    request = _REQUEST.search(lines.text[i])
-    if request and "..." in lines.text[i][: request.start() + 1]:
+    head = _REQUEST.search(lines.text[i]) or _STATUS.search(lines.text[i])
+    if head and "..." in lines.text[i][: head.start() + 1]:
         return True
     before = lines.text[max(0, i - 4) : i]
     return any(re.search(r"Flags \[P\.?\]|^T \S+ -> \S+ \[AP\]", b) for b in before)
 
 
+def _status(line: str) -> re.Match[str] | None:
+    return None if _PACKET.match(line) else _STATUS.search(line)
+
+
+def _answered(lines: Lines, i: int) -> bool:
+    """Whether the response at ``i`` stands behind a request, whose exchange holds it."""
+    for j in range(i - 1, max(-1, i - 60), -1):
+        if _status(lines.text[j]):
+            return False
+        if _REQUEST.search(lines.text[j]) and not _PACKET.match(lines.text[j]):
+            end, headers = _head(lines, j + 1)
+            return bool(headers) and i < end + _REACH
+    return False
+
+
+def _response(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    """A response whose request was not captured, or stands elsewhere."""
+    match = _status(lines.text[i])
+    if match is None or not _captured(lines, i, context) or _answered(lines, i):
+        return i, []
+    end, headers = _head(lines, i + 1)
+    if not headers:
+        return i, []
+    return end, [
+        HttpExchange(
+            source=lines.source(i, end - 1), where=context.where, tool="capture", method="", status=int(match["status"]), headers=headers,
+        )
+    ]  # fmt: skip
+
+
 def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     request = _REQUEST.search(lines.text[i])
-    if request is None or not _captured(lines, i, context):
+    if request is None:
+        return _response(lines, i, context)
+    if not _captured(lines, i, context):
         return i, []
     end, headers = _head(lines, i + 1)
     if not headers:
         return i, []
     status, answered = None, end
-    for at in range(end, min(end + 12, len(lines.text))):
+    for at in range(end, min(end + _REACH, len(lines.text))):
         if _REQUEST.search(lines.text[at]):
             break
-        if answer := _STATUS.search(lines.text[at]):
+        if answer := _status(lines.text[at]):
             status, answered = int(answer["status"]), at + 1
             break
     after, back = _head(lines, answered) if status is not None else (end, ())
@@ -58,4 +94,4 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     ]  # fmt: skip
 
 
-FORMAT = LineFormat("capture-text", _REQUEST, _read, priority=17)
+FORMAT = LineFormat("capture-text", re.compile(f"{_REQUEST.pattern}|{_STATUS.pattern}"), _read, priority=17)

@@ -11,6 +11,7 @@ import shlex
 from deadhop.evidence.fields import is_ip
 from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.evidence.formats.curl import split, target
+from deadhop.evidence.prompt import parse
 from deadhop.evidence.shell_loop import loop
 from deadhop.model.observed.http import HttpExchange
 from deadhop.model.observed.node import Throughput
@@ -20,6 +21,8 @@ from deadhop.model.record import Record
 _TEMPLATE = re.compile(
     r"(?:^|\s)(?:-w|--write-out|-\w+w)[ =]*(?:'(?P<a>[^']*)'|\"(?P<b>[^\"]*)\"|(?P<c>\S+))"
 )
+#: Options that take the body off the terminal: to a file, or none at all.
+_OUTPUT = re.compile(r"\s(?:-o|--output|-\w*[oOI]\w*|--head|--remote-name)(?:[ =]|$)")
 _VARIABLE = re.compile(r"%\{(\w+)\}")
 #: What begins a line that a template can have made: a number, or the words that people put before one.
 _START = re.compile(r"^\s*(?:\S{1,60}?[ =:]?\s*)?\d")
@@ -46,7 +49,18 @@ def _pattern(line: str) -> tuple[re.Pattern[str], list[str]] | None:
             shape += f"({_SHAPES.get(variable[1], '[0-9.]+' if variable[1].startswith(('time_', 'size_', 'speed_')) else '.*?')})"
         else:
             shape += r"\s+".join(re.escape(word) for word in part.split(" "))
-    return re.compile(rf"^\s*{shape}\s*$"), names
+    # What the server sends stands before it, unless curl writes that elsewhere.
+    body = (
+        ""
+        if _OUTPUT.search(line) or not names or names[0] not in _SHAPES
+        else r"(?P<body>\S.{0,160}?)??(?<!\d)"
+    )
+    return re.compile(rf"^\s*{body}{shape}\s*$"), names
+
+
+def _last(lines: Lines, i: int) -> bool:
+    """Whether a command's output ends with the line: what curl writes out stands behind all of the body."""
+    return i + 1 >= len(lines.text) or not lines.text[i + 1].strip() or parse(lines.text[i + 1]) is not None
 
 
 def _round(line: str, run: CommandRun) -> tuple[str, tuple[str, ...]]:
@@ -71,9 +85,9 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     made = _pattern(run.line)
     line, argv = _round(lines.text[i], run)
     match = made[0].match(line) if made else None
-    if made is None or match is None:
+    if made is None or match is None or (match.groupdict().get("body") and not _last(lines, i)):
         return i, []
-    values = dict(zip(made[1], match.groups(), strict=True))
+    values = dict(zip(made[1], match.groups()[-len(made[1]) :] if made[1] else (), strict=True))
     source = lines.source(i)
     records: list[Record] = [
         Elapsed(source=source, where=context.where, what=name, seconds=float(value))

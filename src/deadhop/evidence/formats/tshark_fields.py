@@ -8,6 +8,7 @@ from typing import Any
 from deadhop.evidence.asked import option
 from deadhop.evidence.fields import fqdn, integer, is_ip, rfc3339, tabbed
 from deadhop.evidence.format import Context, LineFormat, Lines
+from deadhop.model.observed.http import HttpExchange
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.packets import CapturedPacket, DnsSummary, Icmp
 from deadhop.model.record import Record
@@ -41,12 +42,24 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         if told.get(names[0]) == names[0]:  # -E header=y
             i += 1
             continue
-        packet = _packet(lines, i, context, told)
-        if packet is None:
+        packet, response = _packet(lines, i, context, told), _response(lines, i, context, told)
+        if packet is None and not response:
             break
-        records += [packet, *_tls(lines, i, context, told)]
+        records += [*([packet] if packet else []), *response, *_tls(lines, i, context, told)]
         i += 1
     return (i, records) if records else (start, [])
+
+
+def _response(lines: Lines, i: int, context: Context, told: dict[str, str]) -> list[Record]:
+    """An HTTP/1 response with the codings that it names; the values of a header that stands twice are joined by commas."""
+    status, codings = integer(told.get("http.response.code")), told.get("http.transfer_encoding")
+    if status is None or not codings:  # two responses in one frame give two codes
+        return []
+    return [
+        HttpExchange(
+            source=lines.source(i), where=context.where, tool="capture", method="", status=status, headers=(("transfer-encoding", codings),),
+        )
+    ]  # fmt: skip
 
 
 def _tls(lines: Lines, i: int, context: Context, told: dict[str, str]) -> list[Record]:

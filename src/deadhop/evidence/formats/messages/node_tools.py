@@ -9,7 +9,7 @@ FORMATS = (
         "iptables",
         (
             entry("other-backend", r"^\s*#? ?[Ww]arning: (?P<tool>ip6?tables(?:-legacy|-nft)?) tables present, use (?P<use>ip6?tables(?:-legacy|-nft)?(?:-save)?) to see them", "iptables xtables-nft"),
-            entry("backend", r"^\s*(?P<tool>ip6?tables(?:-save)?) v(?P<version>[\d.]+) \((?P<backend>nf_tables|legacy)\)", "iptables --version"),
+            entry("backend", r"^\s*(?P<tool>ip6?tables(?:-save)?) v(?P<version>[\d.]+)(?: \((?P<backend>nf_tables|legacy)\))?\s*$", "iptables --version; before 1.8 there is the legacy backend alone"),
             entry("no-chain", r"iptables(?:\S*)?: No chain/target/match by that name|^Error: No such file or directory(?:; did you mean .*)?$|Chain '(?P<chain>[\w.-]+)' does not exist", "iptables"),
         ),
         priority=16,
