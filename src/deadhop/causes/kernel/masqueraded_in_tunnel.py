@@ -25,7 +25,7 @@ from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
 from deadhop.model.net import Address, Link, Route
-from deadhop.model.netfilter import IptablesTable
+from deadhop.model.netfilter import ConntrackEntry, IptablesTable
 from deadhop.model.observed.kernel import Counter, MartianSource
 from deadhop.model.observed.kube import Node
 from deadhop.model.observed.node import RouteGet
@@ -118,15 +118,14 @@ def check(view: View) -> Iterator[Hypothesis]:
         and any((p.dst, p.src) == (q.src, q.dst) for q in packets)
     ]
     sure = nodes | {p.src for p in elsewhere}
-    outer = [
-        p
-        for p in packets
-        if not within(p.src, *pods)
-        and not within(p.dst, *pods)
-        and ({p.src, p.dst} & sure or (_same(p.src, p.dst) and not (nodes and pods)))
+    hosts = [p for p in packets if not within(p.src, *pods) and not within(p.dst, *pods)]
+    # Where a node's address is known, what other hosts send through the tunnel is the pods' own healthy traffic.
+    outer = [p for p in hosts if {p.src, p.dst} & sure] or [
+        p for p in hosts if _same(p.src, p.dst) and not (nodes and pods)
     ]
     forward = {(p.src, p.dst) for p in outer}
     runs = view.of(CommandRun)
+    masked = [e for e in view.of(ConntrackEntry) if _masked(e) and any(e.reply[:2] == (p.dst, p.src) for p in outer)]
     one_way = [
         p
         for p in outer
@@ -141,12 +140,18 @@ def check(view: View) -> Iterator[Hypothesis]:
         checks=(
             shown("the tunnel carries packets between node addresses, one way only", one_way, weight=1.6, required=True, decide="tcpdump -ni TUNNEL"),
             shown("the answer leaves on another device, or node addresses are routed into the tunnel", [*elsewhere, *routed], weight=1.0, decide=f"ip route get {one_way[0].dst}"),
+            shown("the connection is a pod's, translated to the node's address and never answered", masked, weight=0.5, decide=f"conntrack -L -d {one_way[0].dst}"),
             shown("the kernel drops one side as martian", [*view.of(MartianSource), *counted], weight=0.5),
         ),
         explains=("pods cannot reach other nodes' addresses, while pod-to-pod traffic works",),
         fixes=(Fix(title="Keep node addresses out of the tunnel", artifact="ip rule show; ip route show table all | grep TUNNEL\n# restrict the tunnel's routes to pod networks\n"),),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _masked(entry: ConntrackEntry) -> bool:
+    """Whether a connection's source is translated, and no packet of the other direction came back."""
+    return entry.reply[1] != entry.original[0] and entry.reply[0] == entry.original[1] and "UNREPLIED" in entry.status
 
 
 def _tunnelled(route: Route, tunnels: tuple[str, ...]) -> bool:
@@ -177,6 +182,7 @@ CAUSE = Cause(
     title="Masqueraded pod packets go through the tunnel while the answer takes the physical path.",
     inputs=(
         CapturedPacket,
+        ConntrackEntry,
         Route,
         Address,
         Link,
