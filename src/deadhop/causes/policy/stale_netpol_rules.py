@@ -16,7 +16,8 @@ Delete the left-over chains (the controller's clean-up, or a reboot of the node)
 
 References
 ----------
-kube-router pkg/controllers/netpol (KUBE-NWPLCY, KUBE-POD-FW), Calico cali-*, Weave WEAVE-NPC chains; iptables-save(8).
+kube-router pkg/controllers/netpol (KUBE-NWPLCY, KUBE-POD-FW), Calico cali-*, Weave WEAVE-NPC chains,
+azure-container-networking npm/util AZURE-NPM; iptables-save(8).
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ CONTROLLERS = (
     Controller("kube-router", ("KUBE-ROUTER-", "KUBE-POD-FW-", "KUBE-NWPLCY-"), ("kube-router",), "kube-router --cleanup-config"),
     Controller("Calico", ("cali-",), ("calico-node", "canal"), "iptables-save | grep -v cali- | iptables-restore"),
     Controller("Weave NPC", ("WEAVE-NPC",), ("weave-net",), "weave reset --force"),
+    Controller("Azure NPM", ("AZURE-NPM",), ("azure-npm",), "iptables-save | grep -v AZURE-NPM | iptables-restore"),
     Controller("Cilium", ("CILIUM_",), ("cilium-",), "cilium-dbg cleanup"),
 )  # fmt: skip
 OFF = {"disable-network-policy": "true", "disable_network_policy": "true", "disablenetworkpolicy": "true"}
