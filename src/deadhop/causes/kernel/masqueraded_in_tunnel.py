@@ -125,7 +125,9 @@ def check(view: View) -> Iterator[Hypothesis]:
     ]
     forward = {(p.src, p.dst) for p in outer}
     runs = view.of(CommandRun)
-    masked = [e for e in view.of(ConntrackEntry) if _masked(e) and any(e.reply[:2] == (p.dst, p.src) for p in outer)]
+    masked = [
+        e for e in view.of(ConntrackEntry) if _masked(e) and any(e.reply[:2] == (p.dst, p.src) for p in outer)
+    ]
     one_way = [
         p
         for p in outer
@@ -151,7 +153,11 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 def _masked(entry: ConntrackEntry) -> bool:
     """Whether a connection's source is translated, and no packet of the other direction came back."""
-    return entry.reply[1] != entry.original[0] and entry.reply[0] == entry.original[1] and "UNREPLIED" in entry.status
+    return (
+        entry.reply[1] != entry.original[0]
+        and entry.reply[0] == entry.original[1]
+        and "UNREPLIED" in entry.status
+    )
 
 
 def _tunnelled(route: Route, tunnels: tuple[str, ...]) -> bool:

@@ -53,9 +53,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         and c.value > 0
     ]
     counted = [c for c in counted if not _rests(c, counted)]
-    entries = [
-        c for c in view.of(Counter) if c.name in ENTRIES and c.value >= 1000
-    ]
+    entries = [c for c in view.of(Counter) if c.name in ENTRIES and c.value >= 1000]
     entries_: list[Record] = list(entries)
     for line in view.of(LineCount):
         if line.program == "ip" and any(int(s.value) <= line.count + 8 for s in limit):
@@ -80,7 +78,11 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 def _rests(counter: Counter, others: list[Counter]) -> bool:
     """Whether a counter was read twice in one place and stood still: the table was full once, and is not now."""
-    values = [c.value for c in others if (c.name, c.where, c.labels) == (counter.name, counter.where, counter.labels)]
+    values = [
+        c.value
+        for c in others
+        if (c.name, c.where, c.labels) == (counter.name, counter.where, counter.labels)
+    ]
     return len(values) > 1 and len(set(values)) == 1
 
 
