@@ -133,9 +133,11 @@ def check(view: View) -> Iterator[Hypothesis]:
         for p in outer
         if (p.dst, p.src) not in forward and _asks(p) and (elsewhere or not one_sided(p, runs))
     ]
+    counted = [c for c in view.of(Counter) if c.name.endswith("IPReversePathFilter") and c.value > 0]
+    if not packets:
+        yield from _tracked(view, tunnels, nodes - own, own, counted)
     if not one_way or len(forward) != len({frozenset(pair) for pair in forward}):
         return
-    counted = [c for c in view.of(Counter) if c.name.endswith("IPReversePathFilter") and c.value > 0]
     yield Hypothesis(
         subject=f"{one_way[0].src} -> {one_way[0].dst} on {one_way[0].dev}",
         title=f"The tunnel {one_way[0].dev} carries packets between node addresses, and no answer comes back through it.",
@@ -149,6 +151,37 @@ def check(view: View) -> Iterator[Hypothesis]:
         fixes=(Fix(title="Keep node addresses out of the tunnel", artifact="ip rule show; ip route show table all | grep TUNNEL\n# restrict the tunnel's routes to pod networks\n"),),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _tracked(
+    view: View, tunnels: tuple[str, ...], nodes: set[str], own: set[str], counted: list[Counter]
+) -> Iterator[Hypothesis]:
+    """The same without a capture: the sender's connection tracker has the translation and no answer, and its lookup for the
+    other node, as the pod's packet makes it, leaves by the tunnel."""
+    lookups = [g for g in view.of(RouteGet) if g.dev.startswith(tunnels)]
+    plain = {g.dst for g in view.of(RouteGet) if g.dev.startswith(NICS) and not (g.from_ or g.iif)}
+    for entry in view.of(ConntrackEntry):
+        pod, node = entry.original[:2]
+        if not _masked(entry) or entry.reply[1] in own or node not in nodes | plain:
+            continue
+        here = [g for g in lookups if g.dst == node and (g.from_ in ("", pod) or within(pod, g.from_))]
+        ways: list[Record] = [*here]
+        ways += [r for r in view.of(Route) if _tunnelled(r, tunnels) and r.dst.removesuffix("/32") == node]
+        if not ways:
+            continue
+        yield Hypothesis(
+            subject=f"{entry.reply[1]} -> {node}",
+            title=f"A pod's packet to the node {node} is translated to this node's address and leaves by the tunnel; no answer comes.",
+            checks=(
+                shown("the node's address is routed into the tunnel for a pod's packet", ways, weight=1.6, required=True, decide=f"ip route get {node} from {pod} iif BRIDGE"),
+                shown("the connection is translated to the node's address and never answered", [entry], weight=1.0, required=True),
+                shown("the kernel drops one side as martian", [*view.of(MartianSource), *counted], weight=0.5),
+            ),
+            explains=("pods cannot reach other nodes' addresses, while pod-to-pod traffic works",),
+            fixes=(Fix(title="Keep node addresses out of the tunnel", artifact="ip rule show; ip route show table all | grep TUNNEL\n# restrict the tunnel's routes to pod networks\n"),),
+            prior=-1.2,
+        )  # fmt: skip
+        return
 
 
 def _masked(entry: ConntrackEntry) -> bool:

@@ -53,6 +53,8 @@ CONTROLLERS = (
     Controller("Azure NPM", ("AZURE-NPM",), ("azure-npm",), "iptables-save | grep -v AZURE-NPM | iptables-restore"),
     Controller("Cilium", ("CILIUM_",), ("cilium-",), "cilium-dbg cleanup"),
 )  # fmt: skip
+#: Pods that k3s alone brings; its server runs kube-router's policy part itself (k3s pkg/agent/netpol).
+K3S = ("local-path-provisioner-", "svclb-", "helm-install-")
 OFF = {"disable-network-policy": "true", "disable_network_policy": "true", "disablenetworkpolicy": "true"}
 
 
@@ -82,6 +84,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         disabled += gone[:3]
         clean = [c for c in view.of(LineCount) if c.count == 0 and c.unit == "lines" and any(n.strip("-") in c.pattern for n in controller.chains)]  # fmt: skip
         # No policy anywhere, and another node without a single chain: what is left here is nobody's.
+        if controller.name == "kube-router" and any(p.name.startswith(K3S) for p in pods):
+            disabled, system = list(off), []  # it runs inside k3s, and no pod of it is to be expected
         disabled += clean if none and not running else []
         disabled += none if disabled else []
         others = [p for p in system if would_show(p, name, runs)]
