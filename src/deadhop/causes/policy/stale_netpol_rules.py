@@ -84,11 +84,11 @@ def check(view: View) -> Iterator[Hypothesis]:
         disabled += gone[:3]
         clean = [c for c in view.of(LineCount) if c.count == 0 and c.unit == "lines" and any(n.strip("-") in c.pattern for n in controller.chains)]  # fmt: skip
         # No policy anywhere, and another node without a single chain: what is left here is nobody's.
+        others = [p for p in system if would_show(p, name, runs)]
         if controller.name == "kube-router" and any(p.name.startswith(K3S) for p in pods):
-            disabled, system = list(off), []  # it runs inside k3s, and no pod of it is to be expected
+            disabled, others = list(off), []  # it runs inside k3s, and no pod of it is to be expected
         disabled += clean if none and not running else []
         disabled += none if disabled else []
-        others = [p for p in system if would_show(p, name, runs)]
         yield _hypothesis(controller, jumps, running, others, disabled, clean)
 
 
