@@ -53,7 +53,8 @@ def check(view: View) -> Iterator[Hypothesis]:
         and c.value > 0
     ]
     counted = [c for c in counted if not _rests(c, counted)]
-    entries = [c for c in view.of(Counter) if c.name in ENTRIES and c.value >= 1000]
+    room = min((int(s.value) for s in limit), default=1024)
+    entries = [c for c in view.of(Counter) if c.name in ENTRIES and c.value >= room - 24]
     entries_: list[Record] = list(entries)
     for line in view.of(LineCount):
         if line.program == "ip" and any(int(s.value) <= line.count + 8 for s in limit):

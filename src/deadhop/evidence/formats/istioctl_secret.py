@@ -1,4 +1,4 @@
-"""``istioctl proxy-config secret``: the certificates that a proxy holds, and those that it still waits for.
+"""``istioctl proxy-config secret``, its table and its JSON (Envoy's SecretsConfigDump): the certificates that a proxy holds, and those that it still waits for.
 
 A resource is ``kubernetes://NAME`` (read in the workload's namespace) or ``kubernetes-gateway://NAMESPACE/NAME``
 (Gateway API). ``WARMING`` is a secret that was asked for and not delivered; its row may lack the type.
@@ -9,10 +9,12 @@ Sources: istioctl/pkg/writer/envoy/configdump (secret.go), pilot/pkg/model/crede
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
-from deadhop.evidence.format import Context, LineFormat, Lines
+from deadhop.evidence.format import Context, LineFormat, Lines, Locate, ValueFormat
 from deadhop.model.observed.message import Message
-from deadhop.model.record import Record
+from deadhop.model.record import Record, Source
 
 _HEAD = re.compile(r"^\s*(?:NAME\s{2,})?RESOURCE NAME\s+TYPE\s+STATUS\s+VALID CERT\b")
 _ROW = re.compile(
@@ -29,15 +31,32 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
     row = _ROW.match(lines.text[i])
     if row is None:
         return i, []
-    resource = _RESOURCE.match(row["name"])
+    return i + 1, _held(row["name"], row["state"], lines.source(i), context, lines.text[i].strip()[:300])
+
+
+def _held(name: str, state: str, source: Source, context: Context, text: str) -> list[Record]:
+    """One resource of a proxy; nothing for the mesh's own certificates."""
+    resource = _RESOURCE.match(name)
     if resource is None:
-        return i + 1, []  # the mesh's own certificates
+        return []
     namespace = resource["namespace"] or _namespace(context.command.argv if context.command else ())
     secret = f"{namespace}/{resource['name']}" if namespace else resource["name"]
-    fields = (("secret", secret), ("state", row["state"]), ("resource", row["name"]))
-    return i + 1, [
-        Message(source=lines.source(i), where=context.where, emitter="istioctl", kind="proxy-secret", fields=fields, text=lines.text[i].strip()[:300])
-    ]  # fmt: skip
+    fields = (("secret", secret), ("state", state), ("resource", name))
+    return [Message(source=source, where=context.where, emitter="istioctl", kind="proxy-secret", fields=fields, text=text)]  # fmt: skip
+
+
+_LISTS = {"dynamicActiveSecrets": "ACTIVE", "dynamicWarmingSecrets": "WARMING"}
+
+
+def _match(value: Any) -> bool:
+    return isinstance(value, dict) and any(isinstance(value.get(key), list) for key in _LISTS)
+
+
+def _read_dump(value: Any, locate: Locate, context: Context) -> Iterable[Record]:
+    for key, state in _LISTS.items():
+        for k, one in enumerate(value.get(key) or ()):
+            if isinstance(one, dict) and isinstance(name := one.get("name"), str):
+                yield from _held(name, state, locate(f"{key}/{k}"), context, f"{name} {state}"[:300])
 
 
 def _namespace(argv: tuple[str, ...]) -> str:
@@ -51,4 +70,5 @@ def _namespace(argv: tuple[str, ...]) -> str:
     return plain[-1].rpartition(".")[2] if plain and argv[0].endswith("istioctl") else ""
 
 
+FORMATS = (ValueFormat("istioctl-secret-dump", _match, _read_dump, priority=18),)
 FORMAT = LineFormat("istioctl-secret", re.compile(r"RESOURCE NAME\s+TYPE\s+STATUS|\b(?:ACTIVE|WARMING)\s+(?:true|false)\b"), _read, priority=18)  # fmt: skip

@@ -1,4 +1,5 @@
-"""The neighbour tables' own counters: ``/proc/net/stat/arp_cache`` and ``ndisc_cache``, and lnstat(8), which reads them.
+"""The neighbour tables' own counters: ``/proc/net/stat/arp_cache`` and ``ndisc_cache``, lnstat(8), which reads them, and
+``ip -s ntable``.
 
 A row is one CPU, in hexadecimal words without a prefix (net/core/neighbour.c neigh_stat_seq_show); ``entries`` is the
 whole table's on each, the rest are added up. ``table_fulls`` counts the entries that neigh_alloc refused. lnstat
@@ -10,6 +11,7 @@ from __future__ import annotations
 import re
 
 from deadhop.evidence.format import Context, LineFormat, Lines
+from deadhop.model.net import Sysctl
 from deadhop.model.observed.kernel import Counter
 from deadhop.model.record import Record, Source
 
@@ -82,5 +84,31 @@ def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip().strip("|").split("|")]
 
 
-FORMATS = (LineFormat("lnstat-neigh", _LNSTAT, _read_lnstat, priority=18),)
+_NTABLE = re.compile(r"^\s*inet6? (?P<table>arp_cache|ndisc_cache)\s*$")
+_PAIR = re.compile(r"\b(thresh3|entries|forced_gc_runs|table_fulls) (\d+)\b")
+
+
+def _read_ntable(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
+    """``ip -s ntable``: a table's limits, size and counters in indented lines (iproute2 ip/ipntable.c)."""
+    head = _NTABLE.match(lines.text[i])
+    if head is None:
+        return i, []
+    i += 1
+    found: list[Record] = []
+    family = "ipv4" if head["table"] == "arp_cache" else "ipv6"
+    while i < len(lines) and lines.text[i][:1].isspace() and lines.text[i].strip():
+        source = lines.source(i)
+        for key, value in _PAIR.findall(lines.text[i]):
+            if key == "thresh3":
+                found.append(Sysctl(source=source, where=context.where, key=f"net.{family}.neigh.default.gc_thresh3", value=value))  # fmt: skip
+            else:
+                found += _counters({key: int(value)}, head["table"], source, context.where)
+        i += 1
+    return i, found
+
+
+FORMATS = (
+    LineFormat("ip-ntable", _NTABLE, _read_ntable, priority=18),
+    LineFormat("lnstat-neigh", _LNSTAT, _read_lnstat, priority=18),
+)
 FORMAT = LineFormat("neigh-stat", re.compile(rf"{_HEAD.pattern}|{_ROW.pattern}"), _read, priority=18)
