@@ -8,7 +8,7 @@ host has no certificate, or a default one.
 
 How to tell it from its neighbours
 ----------------------------------
-The proxy logs that it cannot find the secret, or the handshake closes without a certificate, while the secret exists
+The proxy logs that it cannot find the secret, or waits for it (WARMING), or the handshake closes without a certificate, while the secret exists
 elsewhere. A secret that is found and broken is told as such.
 
 Fix
@@ -41,6 +41,7 @@ def check(view: View) -> Iterator[Hypothesis]:
         for m in said(view.of(Message), "secret-not-found", "secret-not-authorized")
         if "token" not in m.field("secret")
     ]
+    missing += _waiting(view)
     missing += [
         m
         for m in said(view.of(Message), "IST0101", "IST0161")
@@ -130,6 +131,28 @@ def check(view: View) -> Iterator[Hypothesis]:
         fixes=(Fix(title="Put the secret where the proxy reads it", artifact="kubectl -n FROM get secret NAME -o yaml | sed 's/namespace: .*/namespace: TO/' | kubectl apply -f -\n# Istio: TO is the gateway workload's namespace (istio-system); Ingress: the Ingress' own; Gateway API: a ReferenceGrant in the secret's namespace\n"),),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _waiting(view: View) -> list[Message]:
+    """Secrets that a proxy has asked for and not got, which exist, and only in other namespaces than the one it reads."""
+    asked = said(view.of(Message), "proxy-secret")
+    secrets = view.of(Secret)
+    got = {m.field("secret").rpartition("/")[2] for m in asked if m.field("state") == "ACTIVE"}
+    read = {s.namespace for s in secrets if s.name in got and s.namespace}
+    found = []
+    for message in asked:
+        namespace, _, name = message.field("secret").rpartition("/")
+        places = {s.namespace for s in secrets if s.name == name}
+        reads = {namespace} if namespace else read
+        if (
+            message.field("state") == "WARMING"
+            and places
+            and reads
+            and "" not in places
+            and not places & reads
+        ):
+            found.append(message)
+    return found
 
 
 CAUSE = Cause(

@@ -9,7 +9,10 @@ device or fail the reverse-path check.
 How to tell it from its neighbours
 ----------------------------------
 The main table has the right pod routes, so a plain route listing looks healthy. The rule stands before main and
-names a table of its own that no CNI uses. Where rules are missing instead, something deleted them.
+names a table of its own that no CNI uses. The table must answer for the pod's address, by a default route or a network:
+a lookup that finds nothing in a table goes on to the next rule (fib_rules_lookup). A rule for a pod's own packets is the
+CNI's, and an earlier rule that sends the pods' addresses to main leaves nothing to the later one. Where rules are
+missing instead, something deleted them.
 
 Fix
 ---
@@ -17,12 +20,12 @@ Disable the agent's rule, or add the pod routes to its table.
 
 References
 ----------
-ip-rule(8); ec2-net-utils and amazon-ec2-net-utils; google-guest-agent; cloud-init.
+ip-rule(8); net/core/fib_rules.c fib_rules_lookup (-EAGAIN); ec2-net-utils and amazon-ec2-net-utils; google-guest-agent; cloud-init.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, judged, shown
 from deadhop.model.cni import device
@@ -58,13 +61,17 @@ def check(view: View) -> Iterator[Hypothesis]:
     for rule in foreign:
         own = tables.get(str(rule.table), [])
         pods = [r for r in tables.get("main", []) if _pod(r)]
+        before = _sent_to_main(view.of(Rule), rule)
+        if _of_a_pod(rule, pods, before):
+            continue
+        left = [r for r in pods if not within(_first(r), *before)]
         holds = [r for r in own if _pod(r)]
         wrong = [
             g
             for g in view.of(RouteGet)
             if str(g.table) == str(rule.table) or (g.dev and not device(g.dev) and _dst(g.dst, pods))
         ]
-        if not own and not wrong:
+        if not wrong and not (_answers(own, pods) and (left or not pods)):
             continue
         if not pods and not wrong and any(what.what == f"routes{rule.family}" for what in view.of(Listing)):
             continue  # a node whose main table is known whole and has no pod routes has none to lack elsewhere
@@ -87,6 +94,41 @@ def check(view: View) -> Iterator[Hypothesis]:
 
 def _pod(route: Route) -> bool:
     return any(leg.dev and device(leg.dev) for leg in route.legs)
+
+
+def _first(route: Route) -> str:
+    return route.dst.partition("/")[0]
+
+
+def _sent_to_main(rules: Iterable[Rule], later: Rule) -> list[str]:
+    """The destinations that rules before ``later`` look up in the main table, whoever sends (``to POD lookup main``)."""
+    return [
+        r.dst
+        for r in rules
+        if r.priority < later.priority
+        and (r.where, r.family, r.table) == (later.where, later.family, "main")
+        and r.src == "all"
+        and r.dst != "all"
+        and not (r.iif or r.oif or r.fwmark or r.inverted or r.suppress_prefixlength is not None)
+    ]
+
+
+def _of_a_pod(rule: Rule, pods: list[Route], to_main: list[str]) -> bool:
+    """Whether a rule selects what a pod sends: it comes from the pod's device, or has the address of one pod."""
+    if rule.iif and (dev := device(rule.iif)) is not None and dev.role == "pod":
+        return True
+    src = rule.src.removesuffix("/32").removesuffix("/128")
+    return src in {r.removesuffix("/32").removesuffix("/128") for r in (*to_main, *(p.dst for p in pods))}
+
+
+def _answers(table: Iterable[Route], pods: list[Route]) -> bool:
+    """Whether a table has a route for a pod's address: otherwise the lookup goes on to the main table."""
+    for route in table:
+        if route.dst in ("default", "0.0.0.0/0", "::/0"):
+            return True
+        if "/" in route.dst and (any(within(_first(p), route.dst) for p in pods) or not pods):
+            return True
+    return any(_pod(r) for r in table)
 
 
 def _dst(address: str, pods: list[Route]) -> bool:

@@ -25,7 +25,7 @@ from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
 from deadhop.model.net import Address, Link, Route
-from deadhop.model.netfilter import IptablesTable
+from deadhop.model.netfilter import ConntrackEntry, IptablesTable
 from deadhop.model.observed.kernel import Counter, MartianSource
 from deadhop.model.observed.kube import Node
 from deadhop.model.observed.node import RouteGet
@@ -118,35 +118,79 @@ def check(view: View) -> Iterator[Hypothesis]:
         and any((p.dst, p.src) == (q.src, q.dst) for q in packets)
     ]
     sure = nodes | {p.src for p in elsewhere}
-    outer = [
-        p
-        for p in packets
-        if not within(p.src, *pods)
-        and not within(p.dst, *pods)
-        and ({p.src, p.dst} & sure or (_same(p.src, p.dst) and not (nodes and pods)))
+    hosts = [p for p in packets if not within(p.src, *pods) and not within(p.dst, *pods)]
+    # Where a node's address is known, what other hosts send through the tunnel is the pods' own healthy traffic.
+    outer = [p for p in hosts if {p.src, p.dst} & sure] or [
+        p for p in hosts if _same(p.src, p.dst) and not (nodes and pods)
     ]
     forward = {(p.src, p.dst) for p in outer}
     runs = view.of(CommandRun)
+    masked = [
+        e for e in view.of(ConntrackEntry) if _masked(e) and any(e.reply[:2] == (p.dst, p.src) for p in outer)
+    ]
     one_way = [
         p
         for p in outer
         if (p.dst, p.src) not in forward and _asks(p) and (elsewhere or not one_sided(p, runs))
     ]
+    counted = [c for c in view.of(Counter) if c.name.endswith("IPReversePathFilter") and c.value > 0]
+    if not packets:
+        yield from _tracked(view, tunnels, nodes - own, own, counted)
     if not one_way or len(forward) != len({frozenset(pair) for pair in forward}):
         return
-    counted = [c for c in view.of(Counter) if c.name.endswith("IPReversePathFilter") and c.value > 0]
     yield Hypothesis(
         subject=f"{one_way[0].src} -> {one_way[0].dst} on {one_way[0].dev}",
         title=f"The tunnel {one_way[0].dev} carries packets between node addresses, and no answer comes back through it.",
         checks=(
             shown("the tunnel carries packets between node addresses, one way only", one_way, weight=1.6, required=True, decide="tcpdump -ni TUNNEL"),
             shown("the answer leaves on another device, or node addresses are routed into the tunnel", [*elsewhere, *routed], weight=1.0, decide=f"ip route get {one_way[0].dst}"),
+            shown("the connection is a pod's, translated to the node's address and never answered", masked, weight=0.5, decide=f"conntrack -L -d {one_way[0].dst}"),
             shown("the kernel drops one side as martian", [*view.of(MartianSource), *counted], weight=0.5),
         ),
         explains=("pods cannot reach other nodes' addresses, while pod-to-pod traffic works",),
         fixes=(Fix(title="Keep node addresses out of the tunnel", artifact="ip rule show; ip route show table all | grep TUNNEL\n# restrict the tunnel's routes to pod networks\n"),),
         prior=-1.2,
     )  # fmt: skip
+
+
+def _tracked(
+    view: View, tunnels: tuple[str, ...], nodes: set[str], own: set[str], counted: list[Counter]
+) -> Iterator[Hypothesis]:
+    """The same without a capture: the sender's connection tracker has the translation and no answer, and its lookup for the
+    other node, as the pod's packet makes it, leaves by the tunnel."""
+    lookups = [g for g in view.of(RouteGet) if g.dev.startswith(tunnels)]
+    plain = {g.dst for g in view.of(RouteGet) if g.dev.startswith(NICS) and not (g.from_ or g.iif)}
+    for entry in view.of(ConntrackEntry):
+        pod, node = entry.original[:2]
+        if not _masked(entry) or entry.reply[1] in own or node not in nodes | plain:
+            continue
+        here = [g for g in lookups if g.dst == node and (g.from_ in ("", pod) or within(pod, g.from_))]
+        ways: list[Record] = [*here]
+        ways += [r for r in view.of(Route) if _tunnelled(r, tunnels) and r.dst.removesuffix("/32") == node]
+        if not ways:
+            continue
+        yield Hypothesis(
+            subject=f"{entry.reply[1]} -> {node}",
+            title=f"A pod's packet to the node {node} is translated to this node's address and leaves by the tunnel; no answer comes.",
+            checks=(
+                shown("the node's address is routed into the tunnel for a pod's packet", ways, weight=1.6, required=True, decide=f"ip route get {node} from {pod} iif BRIDGE"),
+                shown("the connection is translated to the node's address and never answered", [entry], weight=1.0, required=True),
+                shown("the kernel drops one side as martian", [*view.of(MartianSource), *counted], weight=0.5),
+            ),
+            explains=("pods cannot reach other nodes' addresses, while pod-to-pod traffic works",),
+            fixes=(Fix(title="Keep node addresses out of the tunnel", artifact="ip rule show; ip route show table all | grep TUNNEL\n# restrict the tunnel's routes to pod networks\n"),),
+            prior=-1.2,
+        )  # fmt: skip
+        return
+
+
+def _masked(entry: ConntrackEntry) -> bool:
+    """Whether a connection's source is translated, and no packet of the other direction came back."""
+    return (
+        entry.reply[1] != entry.original[0]
+        and entry.reply[0] == entry.original[1]
+        and "UNREPLIED" in entry.status
+    )
 
 
 def _tunnelled(route: Route, tunnels: tuple[str, ...]) -> bool:
@@ -177,6 +221,7 @@ CAUSE = Cause(
     title="Masqueraded pod packets go through the tunnel while the answer takes the physical path.",
     inputs=(
         CapturedPacket,
+        ConntrackEntry,
         Route,
         Address,
         Link,

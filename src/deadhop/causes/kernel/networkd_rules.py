@@ -7,7 +7,8 @@ interface it deletes them; the CNI wrote them once, when the pod was made.
 
 How to tell it from its neighbours
 ----------------------------------
-The tables are intact, only the rules are gone: the local lookup rule or a pod's rule is absent. A foreign rule that
+The tables are intact, only the rules are gone: the local lookup rule is absent, or a pod has its route and no rule while
+the pods beside it, or made after the restart, have theirs. A foreign rule that
 is present and wrong is the opposite case. A restart of networkd or a change of a link precedes it.
 
 Fix
@@ -25,9 +26,12 @@ import re
 from collections.abc import Iterator
 
 from deadhop.model.cause import Cause, Fix, Hypothesis, View, shown
+from deadhop.model.cni import device
 from deadhop.model.net import Route, Rule
+from deadhop.model.observed.kube import Pod
 from deadhop.model.observed.message import Message
 from deadhop.model.observed.shell import CommandRun
+from deadhop.model.record import Record
 from deadhop.snapshot.said import said
 
 SLUG = "networkd-deletes-foreign-ip-rules"
@@ -63,10 +67,10 @@ def check(view: View) -> Iterator[Hypothesis]:
     orphaned = [
         r for r in view.of(Route) if listed and str(r.table) in tables - {str(x.table) for x in listed}
     ]
-    lost = _lost(listed)
+    lost: list[Record] = [*_lost(listed), *_bare(view)]
     if not (removed or local_gone or orphaned or lost or (settings and restarts)):
         return
-    gone = [*removed, *local_gone, *lost, *orphaned]
+    gone: list[Record] = [*removed, *local_gone, *lost, *orphaned]
     yield Hypothesis(
         subject="ip rules",
         title="Routing rules that the CNI had added are gone, after systemd-networkd touched the links.",
@@ -79,6 +83,35 @@ def check(view: View) -> Iterator[Hypothesis]:
         fixes=(Fix(title="Leave foreign rules and routes alone", artifact="# /etc/systemd/networkd.conf.d/10-foreign.conf\n[Network]\nManageForeignRoutingPolicyRules=no\nManageForeignRoutes=no\n"),),
         prior=-1.3,
     )  # fmt: skip
+
+
+def _bare(view: View) -> list[Record]:
+    """Pods of the node that no rule names, although the CNI logged that it added theirs, or the pods beside them have
+    theirs: the pod's route in the main table, and the log's line."""
+    logged = said(view.of(Message), "cni-rule-added")
+    # A listing that grep cut down shows what it was asked for, and not what is absent.
+    cut = {r.source.file for r in view.of(CommandRun) if "rule" in r.argv and r.filters}
+    rules = [r for r in view.of(Rule) if r.source.file not in cut]
+    if not any(r.table == "main" and r.src == r.dst == "all" for r in rules):
+        return []
+    named = {_host(a) for r in rules for a in (r.src, r.dst)}
+    pods = [r for r in view.of(Route) if str(r.table) == "main" and _pod(r)]
+    ours = [r for r in pods if "/" not in _host(r.dst)]
+    ruled = [r for r in ours if _host(r.dst) in named]
+    bare = [r for r in ours if _host(r.dst) not in named]
+    told = [m for m in logged if _host(m.field("pod")) in {_host(r.dst) for r in bare}]
+    alive = {p.ip for p in view.of(Pod) if p.ip}
+    told += [m for m in logged if _host(m.field("pod")) in alive - named and m not in told]
+    return [*(bare if ruled or told else []), *told]
+
+
+def _host(prefix: str) -> str:
+    """One host's address without a length, which iproute2 leaves out and the CNIs' logs do not."""
+    return prefix.removesuffix("/32").removesuffix("/128")
+
+
+def _pod(route: Route) -> bool:
+    return any(leg.dev and (dev := device(leg.dev)) and dev.role == "pod" for leg in route.legs)
 
 
 def _lost(listed: list[Rule]) -> list[Rule]:
@@ -100,6 +133,7 @@ CAUSE = Cause(
         CommandRun,
         Rule,
         Route,
+        Pod,
     ),
     needs=(
         Message,

@@ -39,12 +39,20 @@ _SERVICE_ROW = re.compile(
 _NODE_ROW = re.compile(
     r"^\s*(?P<name>[a-z0-9][\w.-]*)\s+(?:Not)?Ready\S*\s+\S+\s+\w+\s+v\d\S*\s+(?P<ip>[0-9a-fA-F.:]+)\s"
 )
+#: A row of ``get daemonsets`` without its heading: five counts, the node selector, the age.
+_DAEMONS_ROW = re.compile(
+    r"^\s*(?:(?P<ns>[a-z0-9][a-z0-9-]*)\s+)?(?P<name>[a-z0-9][a-z0-9.-]*)(?P<counts>(?:\s+\d+){5})\s+\S+\s+\w+\b"
+)
+#: A row of ``get secrets``, whose types no other kind has (core/v1 SecretType).
+_SECRET_ROW = re.compile(
+    r"^\s*(?:(?P<ns>[a-z0-9][a-z0-9-]*)\s+)?(?:secrets?/)?(?P<name>[a-z0-9][a-z0-9.-]*)\s+(?:kubernetes\.io/[\w.-]+|Opaque|istio\.io/[\w.-]+|helm\.sh/\S+)\s+\d+\s+\w+\s*$"
+)
 _PREFIX = re.compile(
     r"^(\s*(?:[a-z0-9-]+\s+)?)()((?:service|pod|endpoints|endpointslice)(?:\.[a-z0-9.]+)?/)(?=[a-z0-9])"
 )
 _PORT = re.compile(r"^(\d+)(?::(\d+))?/(TCP|UDP|SCTP)$")
 _START = re.compile(
-    r"^No resources found|^Error from server \(NotFound\): |^\s*(?:NAMESPACE\s|NAME\s|LAST SEEN\s)|\s\d+/\d+\s+[A-Z]\w+\s+\d+|\s(?:ClusterIP|NodePort|LoadBalancer|ExternalName)\s|\s(?:Not)?Ready\S*\s+\S+\s+\w+\s+v\d"
+    r"^No resources found|^Error from server \(NotFound\): |^\s*(?:NAMESPACE\s|NAME\s|LAST SEEN\s)|\s\d+/\d+\s+[A-Z]\w+\s+\d+|\s(?:ClusterIP|NodePort|LoadBalancer|ExternalName)\s|\s(?:Not)?Ready\S*\s+\S+\s+\w+\s+v\d|\s(?:kubernetes\.io/[\w.-]+|Opaque|istio\.io/[\w.-]+|helm\.sh/\S+)\s+\d+\s+\w+\s*$|^\s*[a-z0-9][a-z0-9.-]*(?:\s+[a-z][a-z0-9.-]*)?(?:\s+\d+){5}\s+\S+\s+\d+\w"
 )
 #: What stands for no address, and for those that are not shown; anything else in angle brackets hides one.
 _NO_ADDRESS = ("<none>", "<unset>", "+")
@@ -197,6 +205,14 @@ def _row(
     if not columns and asked == "Node" and (match := _NODE_ROW.match(line)) and is_ip(match["ip"]):
         inner = {"status": {"addresses": [{"type": "InternalIP", "address": match["ip"]}]}}
         return Node(source=source, kind="Node", name=match["name"], raw=inner)
+    if not columns and (match := _SECRET_ROW.match(line)):
+        return Secret(source=source, kind="Secret", name=match["name"], namespace=match["ns"] or namespace)
+    if not columns and asked == "DaemonSet" and (match := _DAEMONS_ROW.match(line)):
+        counts = zip(
+            ("DESIRED", "CURRENT", "READY", "UP-TO-DATE", "AVAILABLE"), match["counts"].split(), strict=True
+        )
+        shown_row = {"cells": {"NAME": match["name"], **dict(counts)}}
+        return KubeObject(source=source, kind="DaemonSet", name=match["name"], namespace=match["ns"] or namespace, raw=shown_row)  # fmt: skip
     if not columns:
         return None
     cells = _cells(columns, line)

@@ -17,6 +17,8 @@ _TOO_LONG = re.compile(r"message too long|Frag needed|Packet too big|local error
 _UNREACHABLE = re.compile(
     r"Destination (?:Host|Net) Unreachable|Network is unreachable|Operation not permitted", re.I
 )
+#: ENOBUFS: the neighbour table has no entry to give, or the device's queue is full.
+_NO_BUFFER = re.compile(r"sendmsg: No buffer space available", re.I)
 _BAD = re.compile(
     r"^ping6?: (?:bad address|unknown host|.*Name or service not known|.*Temporary failure)\W*(?P<name>[\w.-]+)?"
 )
@@ -64,6 +66,8 @@ def _read(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
             ok, error = False, "too-long"
         elif _UNREACHABLE.search(line):
             ok, error = False, "unreachable"
+        elif _NO_BUFFER.search(line):
+            ok, error = False, "no-buffer"
         elif not re.match(r"^(rtt|round-trip|---|$|From |ping: )", line) or (
             not line
             and not _SUMMARY.search(lines.text[i + 1] if i + 1 < len(lines.text) else "")

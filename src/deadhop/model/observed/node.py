@@ -43,7 +43,8 @@ class UdevRule(Record, frozen=True, kw_only=True):
 class Ping(Record, frozen=True, kw_only=True):
     """A ping run or a note of one. ``name`` is the name that was resolved to ``target``. ``size`` is the ICMP payload in bytes; ``ok`` None where not said.
 
-    ``error`` is ``too-long`` (the local stack refused it), ``unreachable``, ``unresolved``, ``lost`` or empty."""
+    ``error`` is ``too-long`` (the local stack refused it), ``no-buffer`` (it had no room, ENOBUFS), ``unreachable``,
+    ``unresolved``, ``lost`` or empty."""
 
     target: str = ""
     name: str = ""

@@ -1,4 +1,5 @@
-"""Which node address a CNI picked, and what its peers do with it (calico-node, BIRD, flannel, Weave, kube-router)."""
+"""Which node address a CNI picked, what its peers do with it (calico-node, BIRD, flannel, Weave, kube-router), and which
+routing rules it wrote for its pods (Terway, AWS VPC CNI)."""
 
 from __future__ import annotations
 
@@ -20,6 +21,8 @@ FORMAT = catalogue(
         entry("bgp-peer", r"^\s*(?:\|\s*)?(?P<address>\d+\.\d+\.\d+\.\d+)\s*\|\s*(?:node-to-node mesh|node specific|global)\s*\|\s*(?P<state>\w+)\s*\|\s*\S+\s*\|\s*(?P<info>[^|]+?)\s*\|?$", "calicoctl node status"),
         entry("detection-method", r"(?:IP_AUTODETECTION_METHOD|--iface(?:-can-reach|-regex)?|autodetection-?[mM]ethod)\s*[:=]\s*\"?(?P<value>[\w.,=*^$|/-]+)", _CALICO),
         entry("snat-settings", r"nonMasqueradeCIDRs\s*[:=]\s*\[(?P<cidrs>[^\]]+)\]", "ip-masq-agent"),
+        entry("cni-rule-added", r"\badd(?:ed|ing)? (?:route |policy )?rule:? .*?\b(?:from all to|to|from) (?P<pod>\d+\.\d+\.\d+\.\d+)(?:/32)?(?![\d./]).*?(?:table|lookup) (?P<table>\w+)", "terway plugin/driver/utils EnsureIPRule"),
+        entry("cni-rule-added", r"(?:Successfully setup|Added) (?P<side>toContainer|fromContainer) rule(?: for|, containerAddr[=:]) ?(?P<pod>\d+\.\d+\.\d+\.\d+)(?:/32)?(?![\d./])(?:.*?rtTable=(?P<table>\w+))?", "amazon-vpc-cni-k8s cmd/routed-eni-cni-plugin/driver"),
         entry("nexthop-invalid", r"(?P<what>next hop address \S+ resolvable through recursive route|Invalid NEXT_HOP attribute)", "BIRD"),
     ),
     priority=21,
