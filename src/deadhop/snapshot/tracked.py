@@ -13,10 +13,12 @@ TCP, UDP = 6, 17
 
 
 def translated(entry: ConntrackEntry) -> bool:
-    """Whether the destination was changed (DNAT): the reply comes from another address or port."""
-    return entry.reply[0] != entry.original[1] or (
-        entry.reply[2] != entry.original[3] and entry.original[3] != 0
-    )
+    """Whether the destination was changed (DNAT): the reply comes from another address or port.
+
+    A port is 0 where the protocol has none or the line was cut off before it.
+    """
+    asked, answering = entry.original[3], entry.reply[2]
+    return entry.reply[0] != entry.original[1] or (0 not in (asked, answering) and asked != answering)
 
 
 def unreplied(entry: ConntrackEntry) -> bool:
