@@ -83,6 +83,9 @@ def check(view: View) -> Iterator[Hypothesis]:
         and j.record.verdict != "REDIRECTED"
     ]
     denied = world_denials(view.of(Flow))
+    refused = [j for j in flows if j.denied]
+    questions = [j.record for j in refused if j.dst.port == 53]
+    unclear = [j.record for j in refused if j.dst.port is None]
     if not (local or bypass):
         return
     yield Hypothesis(
@@ -92,6 +95,7 @@ def check(view: View) -> Iterator[Hypothesis]:
             shown("pods ask a node-local resolver", [*local, *bypass], weight=1.2, required=True, decide="kubectl get ciliumlocalredirectpolicies -A; kubectl exec POD -- cat /etc/resolv.conf"),
             judged("no inspecting rule selects it", not local_rules, local_rules or [p for p, _r in inspecting], weight=1.1, required=True),
             shown("connections to allowed names are denied", denied, weight=0.6, decide="hubble observe --verdict DROPPED --to-identity world"),
+            judged("what is denied is not DNS itself", False if questions else None, questions or unclear, weight=0.0, required=bool(questions or unclear)),
             shown("DNS flows pass without the proxy", bypass if local else (), weight=0.6),
         ),
         explains=("names resolve, and connections to allowed names are denied",),
