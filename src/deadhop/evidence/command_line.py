@@ -20,6 +20,7 @@ _ALIAS = {
 }
 #: Distributions that bring kubectl within a program of their own.
 _BUNDLES = frozenset("microk8s k3s k0s rke2 minikube".split())
+_SHELLS = ("sh", "bash", "ash")
 #: What people run ahead of the command that matters: ``date -u; kubectl …``, ``sleep 60; cat …``, ``cd /tmp && ip a``.
 _AHEAD = re.compile(
     r"^(?:(?:date|sleep|hostname|clear|cd|pushd|set|uptime)\b[^;&|\"'$()]*(?:;|&&)\s*)+(?=\S)"
@@ -60,29 +61,12 @@ def effective(text: str, line: str) -> Command | None:
             words = words[1:2] + words[3 if words[2:3] == ["--"] else 2 :]
         if words[0] in _ALIAS:
             words = [*_ALIAS[words[0]], *words[1:]]
-        if words[0] == "kubectl" and "exec" in words[1:6]:
-            where, words = _kubectl_exec(words)
-            enters = not words or words[0].rsplit("/", 1)[-1] in ("bash", "sh", "ash")
-            if not words:
-                words = ["bash"]
+        if (inside := _inside(words)) is not None:
+            where, words = inside
+            words = words or ["bash"]
+            enters = _program(words) in _SHELLS
             continue
-        if words[0].rsplit("/", 1)[-1] == "nsenter":
-            where, words = _nsenter(words)
-            enters = not words or words[0].rsplit("/", 1)[-1] in ("bash", "sh", "ash")
-            if not words:
-                words = ["bash"]
-            continue
-        if words[0].rsplit("/", 1)[-1] in ("crictl", "docker", "podman", "nerdctl") and "exec" in words[1:4]:
-            where, words = _container_exec(words)
-            enters = not words or words[0].rsplit("/", 1)[-1] in ("bash", "sh", "ash")
-            if not words:
-                words = ["bash"]
-            continue
-        if (
-            words[0].rsplit("/", 1)[-1] in ("sh", "bash", "ash")
-            and len(words) == 3
-            and words[1] in ("-c", "-lc", "-ec")
-        ):
+        if _program(words) in _SHELLS and len(words) == 3 and words[1] in ("-c", "-lc", "-ec"):
             inner, *more = _split_pipes(words[2])
             try:
                 words = shlex.split(inner)
@@ -109,6 +93,21 @@ def effective(text: str, line: str) -> Command | None:
         where=where,
         enters=enters,
     )
+
+
+def _program(words: list[str]) -> str:
+    return words[0].rsplit("/", 1)[-1]
+
+
+def _inside(words: list[str]) -> tuple[str, list[str]] | None:
+    """Where a command that goes into a container or a namespace goes, and what it runs there; None for any other."""
+    if words[0] == "kubectl" and "exec" in words[1:6]:
+        return _kubectl_exec(words)
+    if _program(words) == "nsenter":
+        return _nsenter(words)
+    if _program(words) in ("crictl", "docker", "podman", "nerdctl") and "exec" in words[1:4]:
+        return _container_exec(words)
+    return None
 
 
 def _substituted(words: list[str]) -> list[str]:

@@ -93,7 +93,7 @@ def _unwrapped(row: str) -> str:
     return row if text is None else text.replace("\r", "").strip("\n").replace("\n", " ")
 
 
-_HUNK = re.compile(r"^@@ -\d+(?:,(?P<old>\d+))? \+\d+(?:,(?P<new>\d+))? @@")
+_HUNK = re.compile(r"^@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@")
 
 
 def _after(rows: list[str]) -> list[str]:

@@ -138,11 +138,11 @@ def _age(
 def _slices(mesh: Mesh, service: Meta) -> list[Mapping[str, Any]]:
     own = [
         d
-        for d in mesh.by_kind.get("EndpointSlice", [])
+        for d in mesh.of_kind("EndpointSlice")
         if meta_of(d).namespace == service.namespace
         and text(dig(d, "metadata", "labels", "kubernetes.io/service-name")) == service.name
     ]
-    return own or [d for d in mesh.by_kind.get("Endpoints", []) if meta_of(d).key == service.key]
+    return own or [d for d in mesh.of_kind("Endpoints") if meta_of(d).key == service.key]
 
 
 def _changed(doc: Mapping[str, Any]) -> float | None:

@@ -121,11 +121,20 @@ def _from_denial(view: View) -> Iterator[Hypothesis]:
             return
 
 
+def _by_label(view: View) -> list[NetworkPolicy]:
+    """The policies that select their clients by labels."""
+    return [
+        p
+        for p in view.of(NetworkPolicy)
+        if any(selecting(rule, "ingress") for _p, rule in all_rules([p], "ingress"))
+    ]
+
+
 def _from_capture(view: View) -> Iterator[Hypothesis]:
     """A capture at the destination whose source is a node that masquerades what its ordinary pods send there."""
     nodes = nodes_by_address(view.of(Node))
     pods = {p.ip: p for p in view.of(Pod) if p.ip and not on_host(p) and p.ip not in nodes}
-    rows = rules(view.of(IptablesTable), view.of(FirewallRule))
+    rows, by_label = rules(view.of(IptablesTable), view.of(FirewallRule)), _by_label(view)
     for packet in view.of(CapturedPacket):
         node, target = nodes.get(packet.src), pods.get(packet.dst)
         if node is None or target is None or packet.tcp_flags not in ("S", "") or target.node == node.name:
@@ -133,11 +142,6 @@ def _from_capture(view: View) -> Iterator[Hypothesis]:
         there = [p for p in pods.values() if p.node == node.name]
         snat = [*masquerades(rows, packet.dst), *_left_out(view, packet.dst)]
         on_host_too = [p for p in view.of(Pod) if p.node == node.name and (on_host(p) or p.ip in nodes)]
-        by_label = [
-            p
-            for p in view.of(NetworkPolicy)
-            if any(selecting(rule, "ingress") for _p, rule in all_rules([p], "ingress"))
-        ]
         if there and snat and by_label:
             same = [
                 p
@@ -166,7 +170,7 @@ def _tracked(view: View) -> Iterator[Hypothesis]:
     """A tracked connection between two pods whose source was translated to a node's address."""
     nodes = nodes_by_address(view.of(Node))
     pods = {p.ip: p for p in view.of(Pod) if p.ip and not on_host(p) and p.ip not in nodes}
-    by_label = [p for p in view.of(NetworkPolicy) if any(selecting(rule, "ingress") for _p, rule in all_rules([p], "ingress"))]  # fmt: skip
+    by_label = _by_label(view)
     for entry in view.of(ConntrackEntry):
         source, target = pods.get(entry.original[0]), pods.get(entry.original[1])
         became = entry.reply[1]
@@ -197,7 +201,7 @@ def _by_rules(view: View) -> Iterator[Hypothesis]:
         for r in rules(view.of(IptablesTable), view.of(FirewallRule))
         if not r.src or any(within(p, r.src) for p in pods)
     ]
-    by_label = [p for p in view.of(NetworkPolicy) if any(selecting(rule, "ingress") for _p, rule in all_rules([p], "ingress"))]  # fmt: skip
+    by_label = _by_label(view)
     for denied in (f for f in view.of(Flow) if f.denied and f.src.ip and f.direction != "EGRESS"):
         target = pods.get(denied.dst.ip)
         known = denied.src.ip in nodes or not nodes

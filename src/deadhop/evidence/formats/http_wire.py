@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import msgspec
+
 from deadhop.evidence.fields import host_port
 from deadhop.evidence.format import Context, LineFormat, Lines
 from deadhop.model.observed.http import HttpExchange
@@ -144,12 +146,10 @@ def _okhttp(lines: Lines, i: int, context: Context) -> tuple[int, list[Record]]:
         after, made.last = k + 1, k
     if made.status is None:
         return i, []
-    exchange = made.record(lines, context)
-    host = request["url"].partition("://")[2].partition("/")[0]
-    name, port = host_port(host)
-    record = HttpExchange(
-        source=exchange.source, where=exchange.where, tool="client", method=request["method"], url=request["url"], host=name,
-        port=port or (443 if request["url"].startswith("https") else 80), status=made.status, request_headers=exchange.request_headers, headers=exchange.headers,
+    name, port = host_port(request["url"].partition("://")[2].partition("/")[0])
+    record = msgspec.structs.replace(
+        made.record(lines, context), method=request["method"], url=request["url"], host=name,
+        port=port or (443 if request["url"].startswith("https") else 80),
     )  # fmt: skip
     return after, [record]
 

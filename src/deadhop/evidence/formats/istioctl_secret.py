@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from deadhop.evidence.asked import option
 from deadhop.evidence.format import Context, LineFormat, Lines, Locate, ValueFormat
 from deadhop.model.observed.message import Message
 from deadhop.model.record import Record, Source
@@ -61,11 +62,8 @@ def _read_dump(value: Any, locate: Locate, context: Context) -> Iterable[Record]
 
 def _namespace(argv: tuple[str, ...]) -> str:
     """The namespace of the proxy that was asked: ``-n NAMESPACE``, or the end of ``POD.NAMESPACE``."""
-    for k, word in enumerate(argv):
-        if word in ("-n", "--namespace") and k + 1 < len(argv):
-            return argv[k + 1]
-        if word.startswith("--namespace="):
-            return word.partition("=")[2]
+    if named := option(argv, "-n", "--namespace"):
+        return named
     plain = [w for w in argv[1:] if "." in w and not w.startswith("-")]
     return plain[-1].rpartition(".")[2] if plain and argv[0].endswith("istioctl") else ""
 

@@ -126,6 +126,11 @@ def _label_columns(cells: dict[str, str], keys: list[str]) -> tuple[tuple[str, s
     return tuple((key, value) for key, value in told if value and value != "<none>")
 
 
+def _addresses(internal: str) -> dict[str, Any]:
+    """The status of a node of which a row shows the internal address."""
+    return {"addresses": [{"type": "InternalIP", "address": internal}]}
+
+
 def asked_namespace(context: Context) -> str:
     return option(context.command.argv, "-n", "--namespace") if context.command else ""
 
@@ -203,8 +208,7 @@ def _row(
             cluster_ip=match["ip"] if is_ip(match["ip"]) or match["ip"] == "None" else "", ports=tuple(ports), selector=selector or None,
         )  # fmt: skip
     if not columns and asked == "Node" and (match := _NODE_ROW.match(line)) and is_ip(match["ip"]):
-        inner = {"status": {"addresses": [{"type": "InternalIP", "address": match["ip"]}]}}
-        return Node(source=source, kind="Node", name=match["name"], raw=inner)
+        return Node(source=source, kind="Node", name=match["name"], raw={"status": _addresses(match["ip"])})
     if not columns and (match := _SECRET_ROW.match(line)):
         return Secret(source=source, kind="Secret", name=match["name"], namespace=match["ns"] or namespace)
     if not columns and asked == "DaemonSet" and (match := _DAEMONS_ROW.match(line)):
@@ -281,7 +285,7 @@ def _row(
         made: type[KubeObject] = Namespace if kind == "Namespace" else KubeObject
         if kind == "Node" and is_ip(cells.get("INTERNAL-IP", "")):
             made = Node
-            raw["status"] = {"addresses": [{"type": "InternalIP", "address": cells["INTERNAL-IP"]}]}
+            raw["status"] = _addresses(cells["INTERNAL-IP"])
         return made(
             source=source,
             kind=kind,

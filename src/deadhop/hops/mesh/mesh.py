@@ -58,9 +58,9 @@ class Mesh:
             else:
                 self.problems.append(f"an object of kind {meta.kind or '?'} has no name or no kind")
         self.documents: tuple[Document, ...] = tuple(unique.values())
-        self.by_kind: dict[str, list[Document]] = {}
+        self._by_kind: dict[str, list[Document]] = {}
         for (kind, _, _), doc in unique.items():
-            self.by_kind.setdefault(kind, []).append(doc)
+            self._by_kind.setdefault(kind, []).append(doc)
         self.config = self._configure()
         root = self.config.root_namespace
         self.namespaces = {
@@ -126,7 +126,7 @@ class Mesh:
 
     def of_kind(self, kind: str) -> list[Document]:
         """The objects of a kind, as they were decoded."""
-        return self.by_kind.get(kind, [])
+        return self._by_kind.get(kind, [])
 
     def _configure(self) -> MeshConfig:
         maps = [d for d in self.of_kind("ConfigMap") if meta_of(d).name == "istio"]

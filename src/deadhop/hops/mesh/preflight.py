@@ -61,12 +61,12 @@ def changed(mesh: Mesh, mode: Mode, namespace: str | None) -> tuple[Mesh, list[d
         gone = [p.meta.key for p in (mesh.peer.wide.get(scope),) if p is not None]
         return mesh.changed(put=[policy], remove=[("PeerAuthentication", key) for key in gone]), [policy]
     if namespace is None:
-        found = next((d for d in mesh.by_kind.get("ConfigMap", []) if meta_of(d).name == "istio"), None)
+        found = next((d for d in mesh.of_kind("ConfigMap") if meta_of(d).name == "istio"), None)
         config = _object("ConfigMap", "v1", mesh.config.root_namespace, "istio")
         own = text(dig(found, "data", "mesh")) if found else ""
         config["data"] = {"mesh": _with_mode(own)}
         return mesh.changed(put=[config]), [config]
-    sidecars = [d for d in mesh.by_kind.get("Sidecar", []) if meta_of(d).namespace == namespace]
+    sidecars = [d for d in mesh.of_kind("Sidecar") if meta_of(d).namespace == namespace]
     if not any(not dig(d, "spec", "workloadSelector") for d in sidecars):
         made = _object("Sidecar", "networking.istio.io/v1", namespace)
         sidecars = [*sidecars, made | {"spec": {"egress": [{"hosts": ["*/*"]}]}}]
@@ -218,10 +218,10 @@ def alike(mesh: Mesh) -> list[tuple[str, ...]]:
     selective = any(
         word in str(d.get("spec"))
         for kind in ("VirtualService", "DestinationRule", "Sidecar")
-        for d in mesh.by_kind.get(kind, ())
+        for d in mesh.of_kind(kind)
         for word in ("sourceLabels", "workloadSelector")
     )
-    named = bool(mesh.by_kind.get("AuthorizationPolicy"))
+    named = bool(mesh.of_kind("AuthorizationPolicy"))
     groups: dict[Any, list[str]] = {}
     for pod in mesh.pods.values():
         if pod.phase in ("Succeeded", "Failed") or not pod.ips:
@@ -250,7 +250,7 @@ class ProbeBreak(msgspec.Struct, frozen=True, kw_only=True):
 
 def probes(mesh: Mesh, after: Mesh) -> Iterator[ProbeBreak]:
     """Probes that arrive today and would be reset."""
-    for doc in mesh.by_kind.get("Pod", ()):
+    for doc in mesh.of_kind("Pod"):
         pod = mesh.pods.get(meta_of(doc).key)
         if pod is None or not pod.meshed:
             continue

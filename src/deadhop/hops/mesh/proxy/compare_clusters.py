@@ -193,7 +193,7 @@ def _endpoints(
     proxy: ProxyConfig,
     real: ProxyResource,
 ) -> Iterator[Difference]:
-    said = mesh.by_kind.get("EndpointSlice") or mesh.by_kind.get("Endpoints")
+    said = mesh.of_kind("EndpointSlice") or mesh.of_kind("Endpoints")
     if (
         service.resolution is not Resolution.CLIENT_SIDE_LB
         or string(real.raw, "type") == "ORIGINAL_DST"

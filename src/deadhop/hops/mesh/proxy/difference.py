@@ -28,7 +28,7 @@ PATCHES: dict[str, frozenset[str]] = {
 
 def scoped_out(mesh: Mesh) -> tuple[str, ...]:
     """What might hide a service of which a proxy has nothing: a Sidecar that nobody collected, ``discoverySelectors``."""
-    unseen = () if mesh.by_kind.get("Sidecar") else ("Sidecar",)
+    unseen = () if mesh.of_kind("Sidecar") else ("Sidecar",)
     return (*unseen, *(("discoverySelectors",) if mesh.config.discovery_selectors else ()))
 
 
